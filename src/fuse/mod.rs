@@ -1,0 +1,1 @@
+//! The FUSE adapter: turns requests into calls of the core and results into replies.

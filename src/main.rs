@@ -1,0 +1,2 @@
+//! The `listindexfs` program: parse, run, exit code.
+fn main() {}

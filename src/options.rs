@@ -1,0 +1,1 @@
+//! `-o` text → [`Config`]. Pure.

@@ -1,0 +1,1 @@
+//! Dovecot's variables, both directions: user → path, path → user. Pure.
