@@ -4,3 +4,4 @@
 pub mod cred;
 pub mod handle;
 pub mod lock;
+pub mod process;
