@@ -19,7 +19,7 @@ pub fn set(gate: &Gate, state: &Arc<UserState>, creds: &Creds) {
     match try_set(gate, state, creds) {
         Ok(false) => {}
         Ok(true) => log::info!("{}: written here after the user had moved: .lasthost set to nobody", state.user),
-        Err(e) => gate.limit.warn(&state.user, &format!("{}: no fence: {e}", state.user)),
+        Err(e) => gate.limit.warn(state.user.as_bytes(), &format!("{}: no fence: {e}", state.user)),
     }
 }
 

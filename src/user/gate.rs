@@ -114,14 +114,19 @@ impl Gate {
         self.users.get(user)
     }
 
+    /// A caller as the process and the rights it is.
+    pub fn who(&self, caller: Caller) -> (Process, Creds) {
+        (self.processes.identify(caller), self.processes.creds(caller))
+    }
+
     pub(super) fn housekeeper(&self) -> &Housekeeper {
         &self.housekeeper
     }
 
     /// Asks for a verdict; `done` is called with it, on another thread, within `check_timeout`.
     pub fn ask(self: &Arc<Self>, user: &User, caller: Caller, done: Box<dyn FnOnce(Answer) + Send>) {
-        let process = self.processes.identify(caller);
-        let creds = Arc::new(self.processes.creds(caller));
+        let (process, creds) = self.who(caller);
+        let creds = Arc::new(creds);
         self.moved_on(process, user);
         let state = self.user(user);
         let until = Instant::now() + self.config.check_timeout;
@@ -225,7 +230,7 @@ impl Gate {
 
     /// One clear line for the operator.
     pub(super) fn report(&self, user: &User, trouble: &Trouble) {
-        self.limit.warn(user, &format!("{user}: list index refused: {trouble}"));
+        self.limit.warn(user.as_bytes(), &format!("{user}: list index refused: {trouble}"));
     }
 
     /// A handle on a managed file is released; after the last one of a user who wrote, a fence may be due.
