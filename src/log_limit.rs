@@ -44,7 +44,15 @@ impl LogLimit {
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
-        let spoken = Spoken { at: now, line: line.to_owned(), left_out: 0 };
-        Some(known.insert(whom.to_vec(), spoken).map_or(0, |before| before.left_out))
+        let spoken = Spoken {
+            at: now,
+            line: line.to_owned(),
+            left_out: 0,
+        };
+        Some(
+            known
+                .insert(whom.to_vec(), spoken)
+                .map_or(0, |before| before.left_out),
+        )
     }
 }

@@ -56,7 +56,11 @@ impl Core {
         if self.is_level(node, &file)? {
             return Ok(self.shown(self.store.attr_of(node, &file)?));
         }
-        let write = if change.size.is_some() { OFlags::RDWR } else { OFlags::RDONLY };
+        let write = if change.size.is_some() {
+            OFlags::RDWR
+        } else {
+            OFlags::RDONLY
+        };
         let file = self.store.open_file(node, write).map_err(stale)?;
         if change.uid.is_some() || change.gid.is_some() {
             fchown(&file, change.uid, change.gid)?;

@@ -21,14 +21,31 @@ impl Core {
     ///
     /// # Errors
     /// As `open(2)`; EPERM for names the mount keeps for itself; EIO for L and `L.newlock` when the gate refuses.
-    pub fn create(&self, call: &Call, parent: Node, name: &OsStr, mode: u32, flags: OFlags) -> Result<(Found, Handle)> {
+    pub fn create(
+        &self,
+        call: &Call,
+        parent: Node,
+        name: &OsStr,
+        mode: u32,
+        flags: OFlags,
+    ) -> Result<(Found, Handle)> {
         let dir = self.dir_to_change(parent, name)?;
         let operation = self.may_change(call, &dir, name)?;
         let flags = flags.intersection(OFlags::EXCL | OFlags::TRUNC);
-        let flags = flags | OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = flags
+            | OFlags::RDWR
+            | OFlags::CREATE
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK
+            | OFlags::CLOEXEC;
         let file = {
             let _own = OwnAs::new(call.caller.uid, call.caller.gid)?;
-            rustix::fs::openat(&dir, c_name(name)?, flags, Mode::from_raw_mode(mode & 0o7777))?
+            rustix::fs::openat(
+                &dir,
+                c_name(name)?,
+                flags,
+                Mode::from_raw_mode(mode & 0o7777),
+            )?
         };
         let node = self.store.node_of(&file)?;
         let attr = self.store.attr_of(node, &file)?;
@@ -36,7 +53,8 @@ impl Core {
             self.hold(call, operation);
             operation.state().wrote();
         }
-        self.opens.add(node, operation.as_ref().map(|o| Arc::clone(o.state())));
+        self.opens
+            .add(node, operation.as_ref().map(|o| Arc::clone(o.state())));
         Ok((self.found(name, attr), handle_of(call)))
     }
 
@@ -50,7 +68,11 @@ impl Core {
         let level = self.makes_level(&dir, name)?;
         {
             let _own = OwnAs::new(call.caller.uid, call.caller.gid)?;
-            let mode = if level { LEVEL_MODE } else { Mode::from_raw_mode(mode & 0o7777) };
+            let mode = if level {
+                LEVEL_MODE
+            } else {
+                Mode::from_raw_mode(mode & 0o7777)
+            };
             rustix::fs::mkdirat(&dir, &c_name, mode)?;
         }
         if level {
@@ -63,9 +85,11 @@ impl Core {
     /// Whether this is a level that all users of a domain share: then it must be open to all of them.
     fn makes_level(&self, dir: &OwnedFd, name: &OsStr) -> Result<bool> {
         use std::os::unix::ffi::OsStrExt;
-        let Place::Level(above) = self.place_of(dir)? else { return Ok(false) };
+        let Place::Level(above) = self.place_of(dir)? else {
+            return Ok(false);
+        };
         let (layout, level) = (&self.config.layout, above + 1);
-        let named = level < layout.depth() && layout.level_kind(level) == LevelKind::Named;
+        let named = level < layout.depth() && layout.kind(level) == LevelKind::Named;
         Ok(named && layout.may_be(level, name.as_bytes()))
     }
 
@@ -82,7 +106,9 @@ impl Core {
         match self.role(name) {
             Role::Plain | Role::Record => Ok(None),
             role => match (role, self.place_of(dir)?) {
-                (Role::Log | Role::NewLock, Place::UserDir(user)) => self.admit(call, &self.gate.user(&user)).map(Some),
+                (Role::Log | Role::NewLock, Place::UserDir(user)) => {
+                    self.admit(call, &self.gate.user(&user)).map(Some)
+                }
                 (_, Place::UserDir(user)) => self.enter(&self.gate.user(&user)).map(Some),
                 (Role::Log | Role::NewLock, _) => Err(self.misfit(dir).into()),
                 (_, _) => Ok(None),
@@ -95,7 +121,9 @@ impl Core {
         if !names.iter().any(|name| self.is_managed(name)) {
             return Ok(None);
         }
-        let Place::UserDir(user) = self.place_of(dir)? else { return Ok(None) };
+        let Place::UserDir(user) = self.place_of(dir)? else {
+            return Ok(None);
+        };
         let operation = self.enter(&self.gate.user(&user))?;
         operation.state().wrote();
         Ok(Some(operation))

@@ -51,7 +51,11 @@ impl Core {
     /// # Errors
     /// As `readdir(3)`, ESTALE when the directory is gone.
     pub fn readdir(&self, node: Node, handle: Handle, offset: u64) -> Result<Vec<Entry>> {
-        let known = self.listings.open.get(&handle.0).map(|list| Arc::clone(&list));
+        let known = self
+            .listings
+            .open
+            .get(&handle.0)
+            .map(|list| Arc::clone(&list));
         let entries = match known {
             Some(entries) if offset > 0 => entries,
             _ => {
@@ -70,13 +74,18 @@ impl Core {
     }
 
     fn list(&self, node: Node) -> Result<Vec<Entry>> {
-        let dir = self.store.open_dir(node).map_err(stale)?;
+        let dir = self.store.open_list(node).map_err(stale)?;
         let mut entries = Vec::new();
         for entry in rustix::fs::Dir::read_from(&dir)? {
             let entry = entry?;
             let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
             if !is_private(node, &name) {
-                entries.push(Entry { offset: offset_of(&name), ino: entry.ino(), kind: entry.file_type(), name });
+                entries.push(Entry {
+                    offset: offset_of(&name),
+                    ino: entry.ino(),
+                    kind: entry.file_type(),
+                    name,
+                });
             }
         }
         entries.sort_by(|a, b| (a.offset, &a.name).cmp(&(b.offset, &b.name)));

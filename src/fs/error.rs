@@ -62,10 +62,12 @@ impl FsError {
     /// How loudly it is logged: what every file system answers in its daily work is no news.
     pub fn level(&self) -> log::Level {
         match self.errno() {
-            libc::EIO | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EOVERFLOW => match self {
-                FsError::Refused | FsError::Misfit => log::Level::Debug, // logged where it was decided
-                _ => log::Level::Error,
-            },
+            libc::EIO | libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EOVERFLOW => {
+                match self {
+                    FsError::Refused | FsError::Misfit => log::Level::Debug, // logged where it was decided
+                    _ => log::Level::Error,
+                }
+            }
             libc::ENOSPC | libc::EDQUOT => log::Level::Warn,
             _ => log::Level::Debug,
         }

@@ -41,7 +41,13 @@ impl Core {
     ///
     /// # Errors
     /// As `fallocate(2)`.
-    pub fn fallocate(&self, node: Node, flags: FallocateFlags, offset: u64, len: u64) -> Result<()> {
+    pub fn fallocate(
+        &self,
+        node: Node,
+        flags: FallocateFlags,
+        offset: u64,
+        len: u64,
+    ) -> Result<()> {
         let file = self.store.open_file(node, OFlags::WRONLY).map_err(stale)?;
         self.mark_written(node);
         Ok(rustix::fs::fallocate(&file, flags, offset, len)?)

@@ -37,7 +37,10 @@ impl Core {
         let c_name = c_name(name)?;
         match rustix::fs::unlinkat(&dir, &c_name, AtFlags::REMOVEDIR) {
             Err(rustix::io::Errno::NOTEMPTY) => {
-                let child = self.store.open_dir(self.store.node_at(&dir, &c_name)?).map_err(stale)?;
+                let child = self
+                    .store
+                    .open_list(self.store.node_at(&dir, &c_name)?)
+                    .map_err(stale)?;
                 self.drop_lone_record(&child)?;
                 Ok(rustix::fs::unlinkat(&dir, &c_name, AtFlags::REMOVEDIR)?)
             }
@@ -46,7 +49,9 @@ impl Core {
     }
 
     fn drop_lone_record(&self, dir: &OwnedFd) -> Result<()> {
-        let Place::UserDir(user) = self.place_of(dir)? else { return Ok(()) };
+        let Place::UserDir(user) = self.place_of(dir)? else {
+            return Ok(());
+        };
         let _operation = self.enter(&self.gate.user(&user))?;
         let entries = rustix::fs::Dir::read_from(dir)?.collect::<rustix::io::Result<Vec<_>>>()?;
         let mut names = entries.iter().map(|entry| entry.file_name().to_bytes());
@@ -60,8 +65,16 @@ impl Core {
     ///
     /// # Errors
     /// As `renameat2(2)`; EXDEV for managed names between two directories, EPERM for users' directories.
-    pub fn rename(&self, from: (Node, &OsStr), to: (Node, &OsStr), flags: RenameFlags) -> Result<()> {
-        let (old, new) = (self.dir_to_change(from.0, from.1)?, self.dir_to_change(to.0, to.1)?);
+    pub fn rename(
+        &self,
+        from: (Node, &OsStr),
+        to: (Node, &OsStr),
+        flags: RenameFlags,
+    ) -> Result<()> {
+        let (old, new) = (
+            self.dir_to_change(from.0, from.1)?,
+            self.dir_to_change(to.0, to.1)?,
+        );
         let (old_name, new_name) = (c_name(from.1)?, c_name(to.1)?);
         if from.0 != to.0 && (self.is_managed(from.1) || self.is_managed(to.1)) {
             return Err(FsError::CrossDirectory.into());
@@ -99,7 +112,10 @@ impl Core {
         let file = self.store.open_node(node, OFlags::PATH).map_err(stale)?;
         let path = self.store.path_of(&file)?.ok_or(FsError::Stale)?;
         let (old_name, old_dir) = path.split_last().ok_or(FsError::Reserved)?;
-        if old_dir.first().is_some_and(|first| first == PRIVATE_DIR.as_bytes()) {
+        if old_dir
+            .first()
+            .is_some_and(|first| first == PRIVATE_DIR.as_bytes())
+        {
             return Err(FsError::Absent.into()); // it has lost its last name
         }
         let old_name: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(old_name);

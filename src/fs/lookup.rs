@@ -38,11 +38,24 @@ impl Core {
 
     pub(super) fn found(&self, name: &OsStr, attr: Attr) -> Found {
         // The record is replaced behind the kernel's back.
-        let name_ttl = if self.role(name) == Role::Record { Duration::ZERO } else { FOREVER };
-        Found { attr: self.shown(attr), name_ttl }
+        let name_ttl = if self.role(name) == Role::Record {
+            Duration::ZERO
+        } else {
+            FOREVER
+        };
+        Found {
+            attr: self.shown(attr),
+            name_ttl,
+        }
     }
 
-    fn lookup_missing(&self, call: &Call, dir: OwnedFd, name: &OsStr, c_name: &CStr) -> Result<Found> {
+    fn lookup_missing(
+        &self,
+        call: &Call,
+        dir: OwnedFd,
+        name: &OsStr,
+        c_name: &CStr,
+    ) -> Result<Found> {
         match self.role(name) {
             Role::Log => self.lookup_missing_log(call, &dir, name, c_name),
             Role::Plain => self.materialise(&dir, name, c_name),
@@ -51,8 +64,16 @@ impl Core {
     }
 
     /// The gate may pull L: that is what the lookup waits for.
-    fn lookup_missing_log(&self, call: &Call, dir: &OwnedFd, name: &OsStr, c_name: &CStr) -> Result<Found> {
-        let Place::UserDir(user) = self.place_of(dir)? else { return Err(self.misfit(dir).into()) };
+    fn lookup_missing_log(
+        &self,
+        call: &Call,
+        dir: &OwnedFd,
+        name: &OsStr,
+        c_name: &CStr,
+    ) -> Result<Found> {
+        let Place::UserDir(user) = self.place_of(dir)? else {
+            return Err(self.misfit(dir).into());
+        };
         let _operation = self.admit(call, &self.gate.user(&user))?;
         match self.store.attr_at(dir, c_name) {
             Ok(attr) => Ok(self.found(name, attr)),
@@ -64,9 +85,11 @@ impl Core {
     /// out the other users of that bucket.
     fn materialise(&self, dir: &OwnedFd, name: &OsStr, c_name: &CStr) -> Result<Found> {
         use std::os::unix::ffi::OsStrExt;
-        let Place::Level(above) = self.place_of(dir)? else { return Err(FsError::Absent.into()) };
+        let Place::Level(above) = self.place_of(dir)? else {
+            return Err(FsError::Absent.into());
+        };
         let (layout, level) = (&self.config.layout, above + 1);
-        let hashed = level < layout.depth() && layout.level_kind(level) == LevelKind::Hashed;
+        let hashed = level < layout.depth() && layout.kind(level) == LevelKind::Hashed;
         if !hashed || !layout.may_be(level, name.as_bytes()) {
             return Err(FsError::Absent.into());
         }

@@ -84,7 +84,14 @@ impl Core {
     /// The file system over a backing, behind a gate.
     pub fn new(config: Arc<Config>, store: Arc<Store>, gate: Arc<Gate>) -> Self {
         let listings = dir::Listings::default();
-        Core { config, store, opens: Opens::default(), gate, listings, misfits: Default::default() }
+        Core {
+            config,
+            store,
+            opens: Opens::default(),
+            gate,
+            listings,
+            misfits: Default::default(),
+        }
     }
 
     /// The gate, to ask for verdicts.
@@ -104,7 +111,9 @@ impl Core {
             Some(Verdict::Pass(pass)) => Some(pass),
             None => None,
         };
-        state.admit(call.caller.pid, pass).map_err(|wait| stop(state, wait))
+        state
+            .admit(call.caller.pid, pass)
+            .map_err(|wait| stop(state, wait))
     }
 
     /// Counts a managed file as opened by the caller.
@@ -127,5 +136,9 @@ fn c_name(name: &OsStr) -> Result<CString> {
 
 /// A Linux file handle is gone: the name behind it was purged or replaced.
 fn stale(e: std::io::Error) -> FsError {
-    if e.raw_os_error() == Some(libc::ESTALE) { FsError::Stale } else { FsError::Backing(e) }
+    if e.raw_os_error() == Some(libc::ESTALE) {
+        FsError::Stale
+    } else {
+        FsError::Backing(e)
+    }
 }

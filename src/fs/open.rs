@@ -23,7 +23,10 @@ impl Core {
         let file = self.store.open_node(node, OFlags::PATH).map_err(stale)?;
         let mut path = self.store.path_of(&file)?.ok_or(FsError::Stale)?;
         let name = OsString::from_vec(path.pop().ok_or(FsError::Reserved)?);
-        if path.first().is_some_and(|first| first == PRIVATE_DIR.as_bytes()) {
+        if path
+            .first()
+            .is_some_and(|first| first == PRIVATE_DIR.as_bytes())
+        {
             return Err(FsError::Stale.into()); // unlinked since the kernel looked it up
         }
         let operation = self.may_open(call, &file, &path, &name, flags)?;
@@ -35,12 +38,20 @@ impl Core {
         if let Some(operation) = &operation {
             self.hold(call, operation);
         }
-        self.opens.add(node, operation.as_ref().map(|o| Arc::clone(o.state())));
+        self.opens
+            .add(node, operation.as_ref().map(|o| Arc::clone(o.state())));
         Ok(handle_of(call))
     }
 
     /// Asks the gate where it stands; `None` for files it has nothing to do with.
-    fn may_open(&self, call: &Call, file: &OwnedFd, path: &[Vec<u8>], name: &OsStr, flags: OFlags) -> Result<Option<Operation>> {
+    fn may_open(
+        &self,
+        call: &Call,
+        file: &OwnedFd,
+        path: &[Vec<u8>],
+        name: &OsStr,
+        flags: OFlags,
+    ) -> Result<Option<Operation>> {
         let writes = flags.intersection(OFlags::RWMODE) != OFlags::RDONLY;
         match (self.role_of_file(file, path, name)?, self.place(path)) {
             (Role::Plain, _) => Ok(None),
@@ -59,12 +70,19 @@ impl Core {
         if role != Role::Managed || rustix::fs::fstat(file)?.st_nlink < 2 {
             return Ok(role);
         }
-        let dir = self.store.open_path(OsStr::from_bytes(&path.join(&b'/'))).map_err(stale)?;
+        let dir = self
+            .store
+            .open_path(OsStr::from_bytes(&path.join(&b'/')))
+            .map_err(stale)?;
         let node = self.store.node_of(file)?;
         for prefix in &self.config.prefixes {
             let mut log = prefix.clone();
             log.push(".log");
-            if self.store.node_at(&dir, &c_name(&log)?).is_ok_and(|log| log == node) {
+            if self
+                .store
+                .node_at(&dir, &c_name(&log)?)
+                .is_ok_and(|log| log == node)
+            {
                 return Ok(Role::Log);
             }
         }

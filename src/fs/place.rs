@@ -56,7 +56,10 @@ impl Core {
             return Place::Deeper;
         }
         let components: Vec<&[u8]> = path.iter().map(Vec::as_slice).collect();
-        self.config.layout.user_of(&components).map_or(Place::Misfit, Place::UserDir)
+        self.config
+            .layout
+            .user_of(&components)
+            .map_or(Place::Misfit, Place::UserDir)
     }
 
     /// What a name means, wherever it lies.
@@ -64,7 +67,11 @@ impl Core {
         if name.as_bytes() == LASTHOST.as_bytes() {
             return Role::Record;
         }
-        let rest = self.config.prefixes.iter().find_map(|p| name.as_bytes().strip_prefix(p.as_bytes()));
+        let rest = self
+            .config
+            .prefixes
+            .iter()
+            .find_map(|p| name.as_bytes().strip_prefix(p.as_bytes()));
         match rest {
             Some(b".log") => Role::Log,
             Some(b".log.newlock") => Role::NewLock,

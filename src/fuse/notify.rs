@@ -22,22 +22,29 @@ pub struct Invalidator {
 impl Default for Invalidator {
     fn default() -> Self {
         let (queue, waiting) = channel();
-        Invalidator { queue, waiting: Arc::new(Mutex::new(Some(waiting))) }
+        Invalidator {
+            queue,
+            waiting: Arc::new(Mutex::new(Some(waiting))),
+        }
     }
 }
 
 impl Invalidator {
     /// Starts the thread, once there is a session; it ends with the last clone.
     pub fn start(&self, notifier: Notifier) -> std::io::Result<()> {
-        let Some(waiting) = self.waiting.lock().take() else { return Ok(()) };
-        std::thread::Builder::new().name("notifier".into()).spawn(move || {
-            for (parent, name) in waiting {
-                // ENOENT: the kernel does not know the name; ENODEV: the mount has ended.
-                if let Err(e) = notifier.inval_entry(INodeNo(parent.0), &name) {
-                    log::debug!("invalidation of {}: {e}", name.to_string_lossy());
+        let Some(waiting) = self.waiting.lock().take() else {
+            return Ok(());
+        };
+        std::thread::Builder::new()
+            .name("notifier".into())
+            .spawn(move || {
+                for (parent, name) in waiting {
+                    // ENOENT: the kernel does not know the name; ENODEV: the mount has ended.
+                    if let Err(e) = notifier.inval_entry(INodeNo(parent.0), &name) {
+                        log::debug!("invalidation of {}: {e}", name.to_string_lossy());
+                    }
                 }
-            }
-        })?;
+            })?;
         Ok(())
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
+    Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
 };
 use rustix::fs::StatVfs;
 
@@ -45,7 +45,9 @@ struct Running<O, R> {
 impl Runner {
     /// A runner for one core.
     pub fn new(core: Core) -> Self {
-        Runner { core: Arc::new(core) }
+        Runner {
+            core: Arc::new(core),
+        }
     }
 
     /// The core.
@@ -59,11 +61,24 @@ impl Runner {
         O: Fn(&Core, &Call) -> Result<T> + Send + 'static,
         R: Replied<T>,
     {
-        Running { name, core: Arc::clone(&self.core), call: call(req), op, reply }.go();
+        Running {
+            name,
+            core: Arc::clone(&self.core),
+            call: call(req),
+            op,
+            reply,
+        }
+        .go();
     }
 
     /// Runs an operation that never waits.
-    pub fn now<T, R: Replied<T>>(&self, name: &'static str, req: &Request, op: impl Fn(&Core, &Call) -> Result<T>, reply: R) {
+    pub fn now<T, R: Replied<T>>(
+        &self,
+        name: &'static str,
+        req: &Request,
+        op: impl Fn(&Core, &Call) -> Result<T>,
+        reply: R,
+    ) {
         let call = call(req);
         match guarded(|| op(&self.core, &call)) {
             Ok(value) => reply.answer(value),
@@ -97,7 +112,14 @@ impl<O, R> Running<O, R> {
 }
 
 fn call(req: &Request) -> Call {
-    Call { caller: Caller { pid: req.pid(), uid: req.uid(), gid: req.gid() }, verdict: None }
+    Call {
+        caller: Caller {
+            pid: req.pid(),
+            uid: req.uid(),
+            gid: req.gid(),
+        },
+        verdict: None,
+    }
 }
 
 /// A panic costs its caller an EIO and nobody else anything; the panic hook has logged it.
@@ -127,11 +149,23 @@ macro_rules! replied {
     };
 }
 
-replied!(ReplyEntry, Found, |r, found| r.entry_with_ttls(&FOREVER, &found.name_ttl, &attr(&found.attr), Generation(0)));
+replied!(ReplyEntry, Found, |r, found| r.entry_with_ttls(
+    &FOREVER,
+    &found.name_ttl,
+    &attr(&found.attr),
+    Generation(0)
+));
 replied!(ReplyAttr, Attr, |r, found| r.attr(&FOREVER, &attr(&found)));
-replied!(ReplyOpen, Handle, |r, handle| r.opened(FileHandle(handle.0), OPENED));
+replied!(ReplyOpen, Handle, |r, handle| r
+    .opened(FileHandle(handle.0), OPENED));
 replied!(ReplyCreate, (Found, Handle), |r, (found, handle)| {
-    r.created(&FOREVER, &attr(&found.attr), Generation(0), FileHandle(handle.0), OPENED)
+    r.created(
+        &FOREVER,
+        &attr(&found.attr),
+        Generation(0),
+        FileHandle(handle.0),
+        OPENED,
+    )
 });
 replied!(ReplyData, Vec<u8>, |r, bytes| r.data(&bytes));
 replied!(ReplyWrite, usize, |r, len| r.written(len as u32));
