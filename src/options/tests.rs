@@ -143,7 +143,7 @@ fn a_comma_and_a_backslash_within_a_template_are_escaped() {
 )]
 #[case("nonempty", "unknown option `nonempty`: did you mean `noexec`?")]
 #[case(" ro", "unknown option ` ro`: did you mean `ro`?")]
-#[case("index=/b", "option `index` is given twice: keep one")]
+#[case("index=/b/%u", "option `index` is given twice: keep one")]
 #[case("layout=%u,layout=%n", "option `layout` is given twice: keep one")]
 #[case("host=a,host=a", "option `host` is given twice: keep one")]
 #[case("migrate,nomigrate", "option `migrate` is given twice: keep one")]
