@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::rig::{Finished, INDEX, Namespace, PATIENCE, PROGRAM, Rig, finish, wait_until};
+use crate::rig::{Finished, INDEX, Namespace, PATIENCE, PROGRAM, Rig, finish, skip, wait_until};
 
 struct Host {
     rig: Rig,
@@ -22,8 +22,7 @@ impl Host {
         let missing = |path: &&str| !Path::new(path).exists();
         let needed = ["/sbin/mount.fuse", "/usr/local/sbin", "/usr/bin/nsenter"];
         if let Some(path) = needed.iter().find(|path| missing(path)) {
-            eprintln!("skipped: there is no {path}");
-            return None;
+            return skip(&format!("there is no {path}"));
         }
         let programs = rig.path("sbin");
         fs::create_dir(&programs).unwrap();
