@@ -2,6 +2,15 @@
 //!
 //! A request goes `fuse` → `fs` → `user` → (`index` | `store`) → `sys` and back; nothing imports upward.
 
+pub mod cli;
+mod daemon;
+pub mod exit;
+pub mod fs;
 pub mod fuse;
+pub mod index;
+pub mod log_limit;
 pub mod options;
+pub mod store;
+pub mod sys;
 pub mod template;
+pub mod user;
