@@ -149,7 +149,7 @@ fn blanks_and_commas_of_a_template_arrive() {
     succeeded(&host.mount_by_fstab(&[]));
     let cmdline = fs::read_to_string(host.rig.daemon().proc("cmdline")).unwrap();
     assert!(
-        cmdline.contains(r"index=/nfs/a\,b/%{user | domain}/%u,layout=%u"),
+        cmdline.contains(r"index=/nfs/a\,b/%{user | domain}/%{user},layout=%u"),
         "{cmdline}"
     );
 }
