@@ -128,7 +128,18 @@ impl Component {
             .as_deref()
             .and_then(complaint)
             .map(|complaint| complaint(0));
-        let (what, mend) = match fixed.or(starts) {
+        // hashes of which nothing is left, or too much
+        let sized = match self
+            .parts
+            .iter()
+            .map(Traced::fixed_len)
+            .sum::<Option<usize>>()
+        {
+            Some(0) => Some(ExpandError::EmptyComponent(0)),
+            Some(len) if len > NAME_MAX => Some(ExpandError::TooLong(0)),
+            _ => None,
+        };
+        let (what, mend) = match fixed.or(sized).or(starts) {
             None => return Ok(()),
             Some(ExpandError::EmptyComponent(_)) => (
                 "is an empty directory name",

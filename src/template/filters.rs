@@ -141,35 +141,10 @@ fn make(arguments: &mut Arguments<'_>) -> Result<Op, TemplateError> {
         "truncate" => arguments.truncate()?,
         "hex" => Op::Hex(arguments.optional(-MAX_PAD..=MAX_PAD)?.unwrap_or(0) as i32),
         "hexlify" => Op::Hexlify(arguments.optional(0..=MAX_PAD)?.unwrap_or(0) as usize),
-        "base64" => {
-            let (pad, url) = (arguments.flag("pad")?, arguments.flag("url")?);
-            Op::Base64 {
-                pad: pad.unwrap_or(true),
-                url: url.unwrap_or(false),
-            }
-        }
-        "index" => {
-            let separator = arguments.text()?;
-            let position = arguments.number(i32::MIN.into()..=i32::MAX.into())? as i32;
-            Op::Index {
-                separator,
-                position,
-            }
-        }
-        side @ ("lfill" | "rfill") => {
-            let amount = arguments.number(1..=MAX_PAD)? as usize;
-            let default = arguments.left.is_empty();
-            let filler = if default {
-                b"0".to_vec()
-            } else {
-                arguments.text()?
-            };
-            Op::Fill {
-                left: side == "lfill",
-                amount,
-                filler,
-            }
-        }
+        "base64" => arguments.base64()?,
+        "index" => arguments.index()?,
+        "lfill" => arguments.fill(true)?,
+        "rfill" => arguments.fill(false)?,
         name => match (
             plain(name),
             ALGORITHMS.into_iter().find(|(known, _)| *known == name),
@@ -294,6 +269,37 @@ impl Arguments<'_> {
             Some(bits) => Ok(Op::TruncateBits(self.in_range(&bits, limit)? as usize)),
             None => Ok(Op::Truncate(self.number(limit)? as usize)),
         }
+    }
+
+    fn base64(&mut self) -> Result<Op, TemplateError> {
+        let (pad, url) = (self.flag("pad")?, self.flag("url")?);
+        Ok(Op::Base64 {
+            pad: pad.unwrap_or(true),
+            url: url.unwrap_or(false),
+        })
+    }
+
+    fn index(&mut self) -> Result<Op, TemplateError> {
+        let separator = self.text()?;
+        let position = self.number(i32::MIN.into()..=i32::MAX.into())? as i32;
+        Ok(Op::Index {
+            separator,
+            position,
+        })
+    }
+
+    fn fill(&mut self, left: bool) -> Result<Op, TemplateError> {
+        let amount = self.number(1..=MAX_PAD)? as usize;
+        let filler = if self.left.is_empty() {
+            b"0".to_vec()
+        } else {
+            self.text()?
+        };
+        Ok(Op::Fill {
+            left,
+            amount,
+            filler,
+        })
     }
 
     /// `hash('sha1', …)`

@@ -259,19 +259,14 @@ fn hash(
                 salt = parse_salt(value, place.0)?;
                 break;
             }
-            // Dovecot's hexuc is in lower case
-            ("format", "hex" | "hexuc") => format = Op::Hexlify(0),
-            ("format", "base64") => {
-                format = Op::Base64 {
-                    url: false,
-                    pad: true,
-                }
-            }
             ("format", _) => {
-                return Err(wrong(
-                    format!("has the unknown format `{value}`"),
-                    "use hex or base64",
-                ));
+                let unknown = || {
+                    wrong(
+                        format!("has the unknown format `{value}`"),
+                        "use hex or base64",
+                    )
+                };
+                format = digits(value).ok_or_else(unknown)?;
             }
             _ => {}
         }
@@ -288,6 +283,18 @@ fn hash(
     ops.extend((bits > 0).then_some(Op::TruncateBits(bits)));
     ops.push(format);
     Ok(())
+}
+
+/// `format=`: Dovecot's hexuc is in lower case.
+fn digits(format: &str) -> Option<Op> {
+    match format {
+        "hex" | "hexuc" => Some(Op::Hexlify(0)),
+        "base64" => Some(Op::Base64 {
+            url: false,
+            pad: true,
+        }),
+        _ => None,
+    }
 }
 
 /// Digits only: no sign.
