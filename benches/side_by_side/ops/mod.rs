@@ -1,0 +1,54 @@
+//! The single operations that Dovecot does on a list index, each repeated for a short while by every contestant in turn.
+
+mod rate;
+mod workload;
+
+use anyhow::{Context, Result};
+
+use crate::contestant::{Contestant, Talk};
+use crate::place::{Place, ROOT};
+use crate::plan::Plan;
+use crate::running::Running;
+use crate::series::{Series, interleave};
+use crate::users::{self, UserFiles};
+
+/// How many threads work at once, one after the other.
+pub const THREADS: [usize; 2] = [1, 4];
+
+struct Ready {
+    users: Vec<Vec<UserFiles>>,
+    /// Dropped last: it holds the mount up.
+    running: Running,
+}
+
+/// Runs every workload at every thread count.
+pub fn run(contestants: &[Contestant], plan: &Plan) -> Result<Vec<Series>> {
+    let most = THREADS.into_iter().max().unwrap_or(1);
+    let ready = contestants
+        .iter()
+        .map(|c| make_ready(c, plan, most))
+        .collect::<Result<Vec<_>>>()?;
+    let mut all = Vec::new();
+    for workload in workload::ALL {
+        for threads in THREADS {
+            let series = interleave(workload.name, threads, contestants, plan.ops_rounds, |i| {
+                let Ready { users, running } = &ready[i];
+                rate::measure(workload, &users[..threads], plan.ops_time)
+                    .with_context(|| format!("{} failed on {}", workload.name, running.name))
+            })?;
+            eprintln!("ops: {} with {threads} thread(s) done", workload.name);
+            all.push(series);
+        }
+    }
+    Ok(all)
+}
+
+fn make_ready(contestant: &Contestant, plan: &Plan, threads: usize) -> Result<Ready> {
+    let place = Place::make(&plan.dir, "ops", contestant.name, ROOT)?;
+    let running = Running::start(contestant, place, Talk::Quiet)?;
+    let users = (0..threads)
+        .map(|thread| users::make(&running, thread))
+        .collect::<Result<_>>();
+    let users = users.with_context(|| format!("failed to make users on {contestant}"))?;
+    Ok(Ready { users, running })
+}

@@ -1,0 +1,60 @@
+//! All results of a run, as text and as JSON.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::contestant::{BINDFS, Contestant, DIRECT};
+use crate::plan::Plan;
+use crate::series::Series;
+use crate::{table, targets};
+
+#[derive(Debug, Default)]
+pub struct Results {
+    pub ops: Vec<Series>,
+    pub imap: Vec<Series>,
+}
+
+impl Results {
+    pub fn requests_per_session(&self, _session: &str, _of: &str) -> Option<f64> {
+        None
+    }
+
+    pub fn print(&self, contestants: &[Contestant]) {
+        println!("Ratios are medians over rounds, with the least and the greatest.");
+        if !self.ops.is_empty() {
+            println!("\nOperations per second");
+            println!(
+                "{}",
+                table::of_ratios(&self.ops, contestants, "threads", "ops/s")
+            );
+        }
+        if !self.imap.is_empty() {
+            println!("\nIMAP sessions per second");
+            println!(
+                "{}",
+                table::of_ratios(&self.imap, contestants, "clients", "sessions/s")
+            );
+        }
+        println!("\n{}", targets::table(&targets::all(self)));
+    }
+
+    pub fn write_json(&self, path: &Path, plan: &Plan) -> Result<()> {
+        let series = |all: &[Series]| {
+            all.iter()
+                .map(|s| s.to_json(&[DIRECT, BINDFS]))
+                .collect::<Vec<Value>>()
+        };
+        let targets: Vec<Value> = targets::all(self).iter().map(|t| t.to_json()).collect();
+        let all = json!({
+            "ops": series(&self.ops),
+            "imap": series(&self.imap),
+            "targets": targets,
+            "rounds": {"ops": plan.ops_rounds, "imap": plan.imap_rounds},
+        });
+        let text = serde_json::to_string_pretty(&all)?;
+        fs::write(path, text + "\n").with_context(|| format!("failed to write {}", path.display()))
+    }
+}
