@@ -1,0 +1,245 @@
+//! Our filesystem, mounted by the built program in the foreground, unmounted in Drop; no step waits for ever.
+use super::lab::Lab;
+use super::process::{self, bounded};
+use super::{LIMIT, eventually, within};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// How long the daemon has to unmount and end.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// The program under test: the one Cargo built, or what `LISTINDEXFS_BIN` names.
+fn program() -> OsString {
+    let built = option_env!("CARGO_BIN_EXE_listindexfs").map(OsString::from);
+    std::env::var_os("LISTINDEXFS_BIN")
+        .or(built)
+        .expect("LISTINDEXFS_BIN or a build by Cargo")
+}
+
+/// How to mount.
+#[derive(Clone)]
+pub struct Options {
+    backing: PathBuf,
+    point: PathBuf,
+    log: PathBuf,
+    options: Vec<String>,
+    debug: bool,
+    env: Vec<(String, String)>,
+}
+
+/// A mount, or what a daemon that was killed has left of it.
+pub struct Mount {
+    how: Options,
+    daemon: Option<Child>,
+}
+
+impl Options {
+    /// A host of this name in the lab: its INDEX tree on the store, any filesystem, layouts as documented.
+    pub fn new(lab: &Lab, host: &str) -> Self {
+        let dir = lab.host(host);
+        let how = Self {
+            backing: lab.ram(&format!("backing-{host}")),
+            point: dir.join("listindex"),
+            log: dir.join("listindexfs.log"),
+            options: Vec::new(),
+            debug: false,
+            env: Vec::new(),
+        };
+        // Root's: who mounts has a mount point that mail processes cannot write to.
+        super::lab::dir_of(&how.backing, 0, 0, 0o755);
+        super::lab::dir_of(&how.point, 0, 0, 0o755);
+        how.option("index_fs=any")
+            .option(&format!("host={host}"))
+            .index(&format!(
+                "{}/{}",
+                lab.index().display(),
+                super::config::HASHED
+            ))
+    }
+
+    /// `index=`, given with Dovecot's variables.
+    pub fn index(self, template: &str) -> Self {
+        self.option(&format!("index={}", template.replace(',', "\\,")))
+    }
+
+    /// `layout=`, given with Dovecot's variables.
+    pub fn layout(self, template: &str) -> Self {
+        self.option(&format!("layout={}", template.replace(',', "\\,")))
+    }
+
+    /// `migrate`.
+    pub fn migrate(self) -> Self {
+        self.option("migrate")
+    }
+
+    /// Any option; it replaces one of the same name.
+    pub fn option(mut self, option: &str) -> Self {
+        let name = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
+        self.options.retain(|old| name(old) != name(option));
+        self.options.push(option.to_owned());
+        self
+    }
+
+    /// Without this option.
+    pub fn without(mut self, name: &str) -> Self {
+        self.options
+            .retain(|old| old.split('=').next() != Some(name));
+        self
+    }
+
+    /// Every request in the log.
+    pub fn debug(mut self) -> Self {
+        self.debug = true;
+        self
+    }
+
+    /// An environment variable for the daemon.
+    pub fn env(mut self, key: &str, value: &str) -> Self {
+        self.env.retain(|(old, _)| old != key);
+        self.env.push((key.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Mounts, and waits until the mount answers.
+    pub fn mount(self) -> Mount {
+        let mut mount = Mount {
+            how: self,
+            daemon: None,
+        };
+        mount.start();
+        mount
+    }
+}
+
+impl Mount {
+    /// A host of this name, mounted as [`Options::new`] says.
+    pub fn new(lab: &Lab, host: &str) -> Self {
+        Options::new(lab, host).mount()
+    }
+
+    /// The mount point.
+    pub fn path(&self) -> &Path {
+        &self.how.point
+    }
+
+    /// The directory below it, where the files are.
+    pub fn backing(&self) -> &Path {
+        &self.how.backing
+    }
+
+    /// All the daemon said, from the first mount on.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.how.log).unwrap_or_default()).into_owned()
+    }
+
+    /// The pid of the program that was started.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Child::id)
+    }
+
+    /// Whether the daemon has ended, by itself or killed.
+    pub fn has_died(&mut self) -> bool {
+        self.daemon
+            .as_mut()
+            .is_none_or(|daemon| !matches!(daemon.try_wait(), Ok(None)))
+    }
+
+    /// Kills the daemon, all its processes at once. The mount stays, dead.
+    pub fn kill9(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            process::kill9(&mut daemon);
+        }
+    }
+
+    /// Clears what is left of the mount, and mounts the same backing again, with other options perhaps.
+    pub fn remount(&mut self, change: impl FnOnce(Options) -> Options) {
+        self.unmount();
+        self.how = change(self.how.clone());
+        self.start();
+    }
+
+    /// Ends the daemon and sees to it that nothing is mounted.
+    pub fn unmount(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            process::end(&mut daemon, GRACE);
+        }
+        // A daemon that did its work has unmounted. -f frees whoever waits for one that did not.
+        for flag in ["-f", "-l"] {
+            if self.is_mounted() {
+                let _ = bounded("umount")
+                    .arg(flag)
+                    .arg(&self.how.point)
+                    .stderr(Stdio::null())
+                    .status();
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.how.log)
+            .expect("the daemon's log");
+        let mut command = process::tied(program());
+        command.arg(&self.how.backing).arg(&self.how.point).args([
+            "-f",
+            "-o",
+            &self.how.options.join(","),
+        ]);
+        if self.how.debug {
+            command.arg("-d");
+        }
+        command.envs(self.how.env.iter().map(|(k, v)| (k, v)));
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("dup"))
+            .stderr(log);
+        self.daemon = Some(process::spawn(command).expect("the daemon"));
+        let up = eventually("the mount answers", || match self.has_died() {
+            true => Some(false),
+            false => (self.is_mounted() && answers(&self.how.point)).then_some(true),
+        });
+        assert!(
+            up,
+            "listindexfs does not mount with -o {}:\n{}",
+            self.how.options.join(","),
+            self.log()
+        );
+    }
+
+    /// Whether anything is mounted here, alive or dead.
+    pub fn is_mounted(&self) -> bool {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        mounts
+            .lines()
+            .any(|line| line.split(' ').nth(1) == self.how.point.to_str())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        self.unmount();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!(
+                "--- end of the log of {}:\n{}",
+                self.how.point.display(),
+                lines[lines.len().saturating_sub(60)..].join("\n")
+            );
+        }
+    }
+}
+
+/// A stat that a hung daemon cannot hold up.
+fn answers(path: &Path) -> bool {
+    let (done, wait) = channel();
+    let path = path.to_owned();
+    std::thread::spawn(move || done.send(fs::metadata(path).is_ok()));
+    wait.recv_timeout(LIMIT).unwrap_or(false)
+}

@@ -1,0 +1,176 @@
+//! Processes of a test: they end with it, however it ends, and no wait for them is without limit.
+//!
+//! A parent-death signal is tied to the *thread* that started the child, and a test's threads come and go;
+//! so all are started by one thread that lives as long as the program.
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Output};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+type Order = (Command, Sender<io::Result<Child>>);
+
+/// A command that gets SIGTERM when this program dies, if the system has `setpriv`.
+pub fn tied(program: impl AsRef<OsStr>) -> Command {
+    if !Path::new("/usr/bin/setpriv").exists() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("/usr/bin/setpriv");
+    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    command
+}
+
+/// Starts `command` from the thread that never ends.
+pub fn spawn(command: Command) -> io::Result<Child> {
+    static SPAWNER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (orders, inbox) = channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, reply) in inbox {
+                let _ = reply.send(command.spawn());
+            }
+        });
+        Mutex::new(orders)
+    });
+    let (reply, answer) = channel();
+    let orders = spawner
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    orders.send((command, reply)).map_err(io::Error::other)?;
+    answer.recv().map_err(io::Error::other)?
+}
+
+/// A command that is killed after a minute, so that nothing of ours can hang a test run.
+pub fn bounded(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "60"]).arg(program);
+    command
+}
+
+/// Runs `command` and panics, with all it said, unless it succeeds.
+pub fn run(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    assert!(output.status.success(), "{command:?}: {}", said(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Exit status and words of a command, for messages.
+pub fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    format!(
+        "{}: {} {}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr)
+    )
+}
+
+/// Sends a signal; a process that is gone already is no trouble.
+pub fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Ends a child: SIGTERM, a bounded wait, SIGKILL; then whatever of its children it left behind.
+pub fn end(child: &mut Child, grace: Duration) {
+    let family = Family::of(child.id());
+    signal(child.id(), Signal::TERM);
+    if super::within(grace, || child.try_wait().ok().flatten()).is_none() {
+        let _ = child.kill();
+        let _ = super::within(grace, || child.try_wait().ok().flatten());
+    }
+    family.kill();
+}
+
+/// Kills a child and all its descendants at once, as a crash would.
+pub fn kill9(child: &mut Child) {
+    let family = Family::of(child.id());
+    let _ = child.kill();
+    family.kill();
+    let _ = child.wait();
+}
+
+/// The descendants of a process, remembered with their start times: pids are used again.
+pub struct Family(Vec<(u32, String)>);
+
+impl Family {
+    /// All descendants that `pid` has now.
+    pub fn of(pid: u32) -> Self {
+        let mut known = vec![pid];
+        let all: Vec<_> = all_pids()
+            .into_iter()
+            .filter_map(|p| Some((p, stat(p)?)))
+            .collect();
+        let mut members = Vec::new();
+        while let Some(parent) = known.pop() {
+            for (child, stat) in all.iter().filter(|(_, s)| s.parent == parent) {
+                known.push(*child);
+                members.push((*child, stat.started.clone()));
+            }
+        }
+        Self(members)
+    }
+
+    /// The pids.
+    pub fn pids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().map(|(pid, _)| *pid)
+    }
+
+    /// SIGKILL to those that still are who they were.
+    pub fn kill(&self) {
+        for (pid, started) in &self.0 {
+            if stat(*pid).is_some_and(|now| now.started == *started) {
+                signal(*pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+/// The command line of a process as `ps` shows it; empty when it is gone.
+pub fn title(pid: u32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes)
+        .replace('\0', " ")
+        .trim()
+        .to_owned()
+}
+
+/// Tells whether a process has a file of this device and inode open.
+pub fn has_open(pid: u32, file: &fs::Metadata) -> bool {
+    let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    let same = |m: fs::Metadata| m.dev() == file.dev() && m.ino() == file.ino();
+    fds.flatten()
+        .any(|fd| fs::metadata(fd.path()).is_ok_and(same))
+}
+
+struct Stat {
+    parent: u32,
+    started: String,
+}
+
+/// The fields of /proc/PID/stat we use; the name in it may hold blanks and brackets.
+fn stat(pid: u32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    Some(Stat {
+        parent: fields.get(1)?.parse().ok()?,
+        started: (*fields.get(19)?).to_owned(),
+    })
+}
+
+fn all_pids() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .collect()
+}

@@ -1,0 +1,74 @@
+//! A user who moves between hosts while the mailbox changes: each session must be told the truth at once.
+//! It does not care how the hosts keep their list indexes, so it tells a stale one as well.
+use super::dovecot::Dovecot;
+use super::model::{Model, Op};
+use super::ops::Random;
+
+/// A session that was told something wrong.
+#[derive(Debug)]
+pub struct Stale {
+    /// In which round.
+    pub round: usize,
+    /// What was wrong, and how it came to it.
+    pub story: String,
+}
+
+/// One user, several hosts.
+pub struct Rounds<'a> {
+    hosts: &'a [Dovecot],
+    user: &'a str,
+    random: Random,
+    model: Model,
+    story: Vec<String>,
+}
+
+impl<'a> Rounds<'a> {
+    /// A user who has nothing yet.
+    pub fn new(hosts: &'a [Dovecot], user: &'a str) -> Self {
+        Self {
+            hosts,
+            user,
+            random: Random::new(),
+            model: Model::new(),
+            story: Vec::new(),
+        }
+    }
+
+    /// Does this many rounds: a session on another host than before, or now and then on the same, that lists
+    /// all folders, makes a few changes, and lists them again.
+    pub fn run(mut self, rounds: usize) -> Result<Model, Stale> {
+        let mut host = 0;
+        for round in 0..rounds {
+            if self.random.below(4) > 0 {
+                host = (host + 1) % self.hosts.len();
+            }
+            if let Err(wrong) = self.round(host) {
+                let seed = self.random.seed;
+                let story = format!(
+                    "round {round}, LISTINDEXFS_SEED={seed}: {wrong}\nafter:\n{}",
+                    self.story.join("\n")
+                );
+                return Err(Stale { round, story });
+            }
+        }
+        Ok(self.model)
+    }
+
+    fn round(&mut self, host: usize) -> Result<(), String> {
+        let mut imap = self.hosts[host].login(self.user);
+        self.story.push(format!("host {host}: login"));
+        self.model
+            .check(&imap.list_status())
+            .map_err(|wrong| format!("at login on host {host}:\n{wrong}"))?;
+        for _ in 0..=self.random.below(3) {
+            let op = self.random.op(&self.model);
+            self.story.push(format!("host {host}: {op:?}"));
+            self.model.apply(&op, &mut imap);
+        }
+        self.model
+            .check(&imap.list_status())
+            .map_err(|wrong| format!("after changes on host {host}:\n{wrong}"))?;
+        imap.logout();
+        Ok(())
+    }
+}
