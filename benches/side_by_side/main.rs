@@ -3,15 +3,21 @@
 //! `scripts/bench` runs it: in namespaces of its own, where it may mount and start what it likes and leave nothing.
 
 mod contestant;
+mod imap;
 mod ops;
 mod place;
 mod plan;
+mod rate;
 mod report;
+mod requests;
 mod running;
 mod series;
 mod table;
 mod targets;
 mod users;
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
 
 use anyhow::Result;
 use clap::Parser;
@@ -30,6 +36,12 @@ fn main() -> Result<()> {
     let mut results = Results::default();
     if plan.runs(Part::Ops) {
         results.ops = ops::run(&contestants, &plan)?;
+    }
+    if plan.runs(Part::Requests) {
+        results.requests = requests::run(&contestants, &plan)?;
+    }
+    if plan.runs(Part::Imap) {
+        results.imap = imap::run(&contestants, &plan)?;
     }
     results.print(&contestants);
     cli.json

@@ -18,7 +18,6 @@ pub const ROOT: Owner = Owner { uid: 0, gid: 0 };
 /// The directories of one contestant in one part of the bench, all on the same tmpfs.
 #[derive(Clone, Debug)]
 pub struct Place {
-    pub root: PathBuf,
     pub backing: PathBuf,
     pub mountpoint: PathBuf,
     pub index: PathBuf,
@@ -35,7 +34,6 @@ impl Place {
             mountpoint: root.join("mnt"),
             index: root.join("index"),
             log: root.join("daemon.log"),
-            root,
             owner,
         };
         for path in [&place.backing, &place.mountpoint, &place.index] {

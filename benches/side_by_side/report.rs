@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::contestant::{BINDFS, Contestant, DIRECT};
+use crate::imap::KINDS;
 use crate::plan::Plan;
+use crate::requests::{self, Count};
 use crate::series::Series;
 use crate::{table, targets};
 
@@ -15,11 +17,15 @@ use crate::{table, targets};
 pub struct Results {
     pub ops: Vec<Series>,
     pub imap: Vec<Series>,
+    pub requests: Vec<Count>,
 }
 
 impl Results {
-    pub fn requests_per_session(&self, _session: &str, _of: &str) -> Option<f64> {
-        None
+    pub fn requests_per_session(&self, session: &str, of: &str) -> Option<f64> {
+        let mut counts = self.requests.iter();
+        counts
+            .find(|c| c.kind == session && c.contestant == of)
+            .map(Count::total)
     }
 
     pub fn print(&self, contestants: &[Contestant]) {
@@ -38,6 +44,12 @@ impl Results {
                 table::of_ratios(&self.imap, contestants, "clients", "sessions/s")
             );
         }
+        if !self.requests.is_empty() {
+            println!("\nFUSE requests per Dovecot session, by opcode");
+            for kind in KINDS {
+                println!("{}", requests::table(&self.requests, kind.name));
+            }
+        }
         println!("\n{}", targets::table(&targets::all(self)));
     }
 
@@ -51,6 +63,7 @@ impl Results {
         let all = json!({
             "ops": series(&self.ops),
             "imap": series(&self.imap),
+            "requests": self.requests.iter().map(Count::to_json).collect::<Vec<Value>>(),
             "targets": targets,
             "rounds": {"ops": plan.ops_rounds, "imap": plan.imap_rounds},
         });

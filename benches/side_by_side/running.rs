@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 
 use crate::contestant::{Contestant, Daemon, Talk};
-use crate::place::{Place, ROOT};
+use crate::place::{Owner, Place, ROOT};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -119,22 +119,14 @@ fn spawn(daemon: &Daemon, place: &Place, talk: Talk) -> Result<Child> {
         .with_context(|| format!("failed to run {}", daemon.program.display()))
 }
 
-/// Runs the daemon as the files' owner, who keeps root's capabilities to mount with.
+/// Runs the daemon as the files' owner, who keeps of root's capabilities what opening /dev/fuse and mounting take.
 fn as_owner(daemon: &Daemon, place: &Place) -> Command {
+    const KEPT: &str = "+sys_admin,+dac_override";
+    let Owner { uid, gid } = place.owner;
     let mut command = Command::new("setpriv");
-    command.args([
-        "--reuid",
-        &place.owner.uid.to_string(),
-        "--regid",
-        &place.owner.gid.to_string(),
-    ]);
-    command.args([
-        "--clear-groups",
-        "--inh-caps",
-        "+all",
-        "--ambient-caps",
-        "+all",
-    ]);
+    command.arg("--clear-groups");
+    command.args([format!("--reuid={uid}"), format!("--regid={gid}")]);
+    command.args(["--inh-caps", KEPT, "--ambient-caps", KEPT]);
     command.arg(&daemon.program);
     command
 }

@@ -1,6 +1,5 @@
 //! The single operations that Dovecot does on a list index, each repeated for a short while by every contestant in turn.
 
-mod rate;
 mod workload;
 
 use anyhow::{Context, Result};
@@ -8,9 +7,11 @@ use anyhow::{Context, Result};
 use crate::contestant::{Contestant, Talk};
 use crate::place::{Place, ROOT};
 use crate::plan::Plan;
+use crate::rate;
 use crate::running::Running;
 use crate::series::{Series, interleave};
-use crate::users::{self, UserFiles};
+use crate::users::{self, PER_THREAD, UserFiles};
+use workload::Workload;
 
 /// How many threads work at once, one after the other.
 pub const THREADS: [usize; 2] = [1, 4];
@@ -33,7 +34,7 @@ pub fn run(contestants: &[Contestant], plan: &Plan) -> Result<Vec<Series>> {
         for threads in THREADS {
             let series = interleave(workload.name, threads, contestants, plan.ops_rounds, |i| {
                 let Ready { users, running } = &ready[i];
-                rate::measure(workload, &users[..threads], plan.ops_time)
+                round(workload, &users[..threads], plan)
                     .with_context(|| format!("{} failed on {}", workload.name, running.name))
             })?;
             eprintln!("ops: {} with {threads} thread(s) done", workload.name);
@@ -41,6 +42,16 @@ pub fn run(contestants: &[Contestant], plan: &Plan) -> Result<Vec<Series>> {
         }
     }
     Ok(all)
+}
+
+/// One thread for each entry of `users`. What comes before the measuring warms up.
+fn round(workload: &Workload, users: &[Vec<UserFiles>], plan: &Plan) -> Result<f64> {
+    let prepared = users.iter().map(|mine| (workload.prepare)(mine));
+    let mut steps = prepared.collect::<Result<Vec<_>>>()?;
+    for step in &mut steps {
+        (0..PER_THREAD).try_for_each(|_| step())?;
+    }
+    rate::measure(&mut steps, plan.ops_time)
 }
 
 fn make_ready(contestant: &Contestant, plan: &Plan, threads: usize) -> Result<Ready> {

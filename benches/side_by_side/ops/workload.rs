@@ -11,15 +11,13 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, pread, write};
 
+use crate::rate::Step;
 use crate::users::{FILE_SIZE, UserFiles};
-
-/// One repetition.
-pub type Step = Box<dyn FnMut() -> Result<()> + Send>;
 
 /// A named workload.
 pub struct Workload {
     pub name: &'static str,
-    pub prepare: fn(&[UserFiles]) -> Result<Step>,
+    pub prepare: fn(&[UserFiles]) -> Result<Step<'static>>,
 }
 
 pub const ALL: &[Workload] = &[
@@ -119,7 +117,7 @@ fn read_block(file: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-fn login(users: &[UserFiles]) -> Result<Step> {
+fn login(users: &[UserFiles]) -> Result<Step<'static>> {
     let mut turn = Turn::new(users);
     Ok(Box::new(move || {
         let user = turn.next();
@@ -128,14 +126,14 @@ fn login(users: &[UserFiles]) -> Result<Step> {
     }))
 }
 
-fn open_close(users: &[UserFiles]) -> Result<Step> {
+fn open_close(users: &[UserFiles]) -> Result<Step<'static>> {
     let mut turn = Turn::new(users);
     Ok(Box::new(move || {
         open_file(&turn.next().log, OFlags::empty()).map(drop)
     }))
 }
 
-fn append(users: &[UserFiles]) -> Result<Step> {
+fn append(users: &[UserFiles]) -> Result<Step<'static>> {
     let log = own_log(users, OFlags::APPEND)?;
     ftruncate(&log, FILE_SIZE as u64)?;
     let mut appended = 0;
@@ -153,12 +151,12 @@ fn append(users: &[UserFiles]) -> Result<Step> {
     }))
 }
 
-fn pread_4096(users: &[UserFiles]) -> Result<Step> {
+fn pread_4096(users: &[UserFiles]) -> Result<Step<'static>> {
     let log = own_log(users, OFlags::empty())?;
     Ok(Box::new(move || read_block(&log)))
 }
 
-fn rewrite(users: &[UserFiles]) -> Result<Step> {
+fn rewrite(users: &[UserFiles]) -> Result<Step<'static>> {
     let mut turn = Turn::new(users);
     let content = [b'x'; FILE_SIZE];
     Ok(Box::new(move || {
@@ -172,7 +170,7 @@ fn rewrite(users: &[UserFiles]) -> Result<Step> {
     }))
 }
 
-fn stat_hit(users: &[UserFiles]) -> Result<Step> {
+fn stat_hit(users: &[UserFiles]) -> Result<Step<'static>> {
     let mut turn = Turn::new(users);
     Ok(Box::new(move || {
         black_box(stat(&turn.next().log).context("failed to stat")?);
@@ -180,7 +178,7 @@ fn stat_hit(users: &[UserFiles]) -> Result<Step> {
     }))
 }
 
-fn stat_miss(users: &[UserFiles]) -> Result<Step> {
+fn stat_miss(users: &[UserFiles]) -> Result<Step<'static>> {
     let mut turn = Turn::new(users);
     Ok(Box::new(move || match stat(&turn.next().log2) {
         Err(Errno::NOENT) => Ok(()),
@@ -188,12 +186,12 @@ fn stat_miss(users: &[UserFiles]) -> Result<Step> {
     }))
 }
 
-fn mmap(users: &[UserFiles]) -> Result<Step> {
+fn mmap(users: &[UserFiles]) -> Result<Step<'static>> {
     let log = own_log(users, OFlags::empty())?;
     Ok(Box::new(move || touch(&map(&log)?)))
 }
 
-fn open_mmap(users: &[UserFiles]) -> Result<Step> {
+fn open_mmap(users: &[UserFiles]) -> Result<Step<'static>> {
     let mut turn = Turn::new(users);
     Ok(Box::new(move || {
         let log = open_file(&turn.next().log, OFlags::empty())?;
@@ -216,7 +214,7 @@ fn touch(mapped: &Mmap) -> Result<()> {
     Ok(())
 }
 
-fn lock(users: &[UserFiles]) -> Result<Step> {
+fn lock(users: &[UserFiles]) -> Result<Step<'static>> {
     let log = own_log(users, OFlags::empty())?;
     Ok(Box::new(move || {
         fcntl_lock(&log, FlockOperation::NonBlockingLockExclusive).context("failed to lock")?;
