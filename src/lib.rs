@@ -2,6 +2,10 @@
 //!
 //! A request goes `fuse` → `fs` → `user` → (`index` | `store`) → `sys` and back; nothing imports upward.
 
+pub mod cli;
+mod daemon;
+pub mod exit;
 pub mod fuse;
 pub mod options;
+pub mod sys;
 pub mod template;

@@ -1,2 +1,7 @@
 //! The `listindexfs` program: parse, run, exit code.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    listindexfs::cli::main()
+}

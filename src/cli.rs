@@ -1,0 +1,140 @@
+//! The command line of `listindexfs`, which is also the one mount(8) writes.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use crate::daemon::{self, background, logging};
+use crate::exit::{Exit, Failure};
+use crate::options::Config;
+
+/// Serves Dovecot's mailbox list index from tmpfs, checked against NFS whenever it is opened.
+#[derive(Debug, Parser)]
+#[command(
+    name = "listindexfs",
+    version,
+    override_usage = "listindexfs BACKING MOUNTPOINT -o OPTIONS",
+    after_help = "The option index=TEMPLATE is needed: where the users' indexes are on NFS. \
+                  All options are in listindexfs(8)."
+)]
+struct Args {
+    /// The directory on tmpfs that holds the files; it is made where it is missing
+    #[arg(value_name = "BACKING")]
+    backing: PathBuf,
+    /// The empty directory to mount on: what Dovecot's LISTINDEX= points into
+    #[arg(value_name = "MOUNTPOINT")]
+    mountpoint: PathBuf,
+    /// Mount options, separated by commas; may be given several times
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    options: Vec<String>,
+    /// Stay in the foreground and log to standard error
+    #[arg(short, long)]
+    foreground: bool,
+    /// Log every request; stays in the foreground
+    #[arg(short, long)]
+    debug: bool,
+}
+
+/// Parses, runs, and gives the exit code. A failure is one line on standard error.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return refuse(&error),
+    };
+    match run(&args) {
+        Ok(()) => Exit::Success.into(),
+        Err(failure) => {
+            eprintln!("listindexfs: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let config = config(args)?;
+    if args.foreground || args.debug {
+        logging::to_stderr(args.debug);
+        daemon::serve(config, &mut background::Caller::None)
+    } else {
+        background::run(|caller| {
+            logging::to_syslog();
+            daemon::serve(config, caller)
+        })
+    }
+}
+
+fn config(args: &Args) -> Result<Config, Failure> {
+    let backing = absolute("BACKING", &args.backing)?;
+    let mountpoint = absolute("MOUNTPOINT", &args.mountpoint)?;
+    let uname = rustix::system::uname();
+    let hostname = uname.nodename().to_string_lossy();
+    Config::parse(&backing, &mountpoint, &args.options, &hostname).map_err(Failure::usage)
+}
+
+/// A daemon works in `/`: relative paths are those of the caller.
+fn absolute(what: &str, path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::usage(format!("{what}: {error}")))
+}
+
+/// Help and version as clap prints them; of an error only what it says first, on one line.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        print!("{error}");
+        return Exit::Success.into();
+    }
+    eprintln!("listindexfs: {}", one_line(&error.to_string()));
+    Exit::Usage.into()
+}
+
+fn one_line(text: &str) -> String {
+    let said = text.split("\n\n").next().unwrap_or(text);
+    let words: Vec<_> = said.split_whitespace().collect();
+    let said = words.join(" ");
+    let said = said.strip_prefix("error: ").unwrap_or(&said);
+    format!("{said} (see listindexfs --help)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use rstest::rstest;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_mount_fuse_runs_is_taken() {
+        let line = ["listindexfs", "/b", "/m", "-o", "rw,index=/n/%u,dev,suid"];
+        let args = Args::try_parse_from(line).expect("taken");
+        let config = config(&args).expect("config");
+        assert_eq!(config.backing, Path::new("/b"));
+        assert!(!args.foreground && !args.debug);
+    }
+
+    #[test]
+    fn several_o_are_one() {
+        let line = ["listindexfs", "-o", "index=/n/%u", "/b", "-f", "/m", "-oro"];
+        let args = Args::try_parse_from(line).expect("taken");
+        assert_eq!(args.options, ["index=/n/%u", "ro"]);
+    }
+
+    #[rstest]
+    #[case(&["/b"], "the following required arguments were not provided: <MOUNTPOINT>")]
+    #[case(&["/b", "/m", "/x"], "unexpected argument '/x' found")]
+    #[case(&["/b", "/m", "--migrate"], "unexpected argument '--migrate' found")]
+    #[case(&["/b", "/m", "-o"], "a value is required for '-o <OPTIONS>' but none was supplied")]
+    fn an_error_is_one_line(#[case] args: &[&str], #[case] expected: &str) {
+        let line = std::iter::once("listindexfs").chain(args.iter().copied());
+        let error = Args::try_parse_from(line).expect_err("refused");
+        let said = one_line(&error.to_string());
+        assert_eq!(said, format!("{expected} (see listindexfs --help)"));
+    }
+}

@@ -1,0 +1,164 @@
+//! One listindexfs per backing: an exclusive flock on `BACKING/.listindexfs/lock`.
+//!
+//! The lock ends with the last process that has it open, however that ends. The file says who holds
+//! it, for people.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, mkdirat, openat};
+use rustix::io::Errno;
+
+use super::mountinfo;
+use crate::exit::Failure;
+
+/// Our directory within the backing; the mount does not show it.
+const DIRECTORY: &str = ".listindexfs";
+/// After `umount` its daemon needs a moment to end, after SIGTERM up to ten seconds, and
+/// `umount X; mount X` is to work.
+const ENDING: Duration = Duration::from_secs(12);
+const POLL: Duration = Duration::from_millis(20);
+
+/// The lock, held until this is dropped.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held for its Drop")] File);
+
+impl Lock {
+    /// Takes the lock of `backing`, an open directory, for a mount on `mountpoint`.
+    pub fn take(backing: &OwnedFd, path: &Path, mountpoint: &Path) -> Result<Self, Failure> {
+        let mut file = open(backing).map_err(|error| {
+            let file = path.join(DIRECTORY).join("lock");
+            Failure::system(format!("cannot open {}: {error}", file.display()))
+        })?;
+        let until = Instant::now() + ENDING;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) => {
+                    let holder = Holder::read(&mut file);
+                    if holder.is_mounted() || Instant::now() > until {
+                        return Err(holder.in_use(path));
+                    }
+                    sleep(POLL);
+                }
+                Err(error) => {
+                    return Err(Failure::system(format!(
+                        "cannot lock {}: {error}",
+                        path.display()
+                    )));
+                }
+            }
+        }
+        Holder::write(&mut file, mountpoint)
+            .map_err(|error| Failure::system(format!("cannot write the lock file: {error}")))?;
+        Ok(Self(file))
+    }
+}
+
+fn open(backing: &OwnedFd) -> Result<File, Errno> {
+    match mkdirat(backing, DIRECTORY, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(error),
+    }
+    let ours = OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let directory = openat(
+        backing,
+        DIRECTORY,
+        ours | OFlags::DIRECTORY | OFlags::RDONLY,
+        Mode::empty(),
+    )?;
+    let flags = ours | OFlags::RDWR | OFlags::CREATE;
+    openat(&directory, "lock", flags, Mode::RUSR | Mode::WUSR).map(File::from)
+}
+
+/// What the lock file says of its holder: `pid N`, then `mountpoint PATH`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Holder {
+    pid: Option<u32>,
+    mountpoint: Option<PathBuf>,
+}
+
+impl Holder {
+    fn write(file: &mut File, mountpoint: &Path) -> std::io::Result<()> {
+        let mut text = format!("pid {}\nmountpoint ", std::process::id()).into_bytes();
+        text.extend_from_slice(mountpoint.as_os_str().as_bytes());
+        file.set_len(0)?;
+        file.rewind()?;
+        file.write_all(&text)
+    }
+
+    fn read(file: &mut File) -> Self {
+        let mut text = Vec::new();
+        match file.rewind().and_then(|()| file.read_to_end(&mut text)) {
+            Ok(_) => Self::parse(&text),
+            Err(_) => Self::default(),
+        }
+    }
+
+    fn parse(text: &[u8]) -> Self {
+        let parse = || {
+            let mut lines = text.splitn(2, |byte| *byte == b'\n');
+            let pid = lines.next()?.strip_prefix(b"pid ")?;
+            let mountpoint = lines.next()?.strip_prefix(b"mountpoint ")?;
+            Some(Self {
+                pid: std::str::from_utf8(pid).ok()?.parse().ok(),
+                mountpoint: Some(OsStr::from_bytes(mountpoint).into()),
+            })
+        };
+        parse().unwrap_or_default()
+    }
+
+    fn is_mounted(&self) -> bool {
+        let mountpoint = self.mountpoint.as_deref();
+        mountpoint.is_some_and(|path| mountinfo::ours_at(path).is_some())
+    }
+
+    fn in_use(&self, backing: &Path) -> Failure {
+        let backing = backing.display();
+        let pid = match self.pid {
+            Some(pid) => format!("process {pid}"),
+            None => "another process".to_owned(),
+        };
+        Failure::mount(match &self.mountpoint {
+            Some(path) if self.is_mounted() => {
+                let path = path.display();
+                format!(
+                    "{backing} is in use by listindexfs, {pid}, mounted on {path}: run umount {path}, or give each mount its own BACKING"
+                )
+            }
+            _ => format!(
+                "{backing} is in use by listindexfs, {pid}, which has no mount point any more but files still open: end the programs that have them, or that process"
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lock_file_says_who_holds_it() {
+        let mut file = tempfile::tempfile().expect("file");
+        file.write_all(b"pid 123456789\nmountpoint /a/longer/one\n")
+            .expect("older text");
+        Holder::write(&mut file, Path::new("/m\nn")).expect("write");
+        let holder = Holder::read(&mut file);
+        assert_eq!(holder.pid, Some(std::process::id()));
+        assert_eq!(holder.mountpoint.as_deref(), Some(Path::new("/m\nn")));
+    }
+
+    #[test]
+    fn a_lock_file_of_no_sense_says_nothing() {
+        for text in ["", "pid", "\n", "pid 1", "1\nmountpoint /m"] {
+            assert_eq!(Holder::parse(text.as_bytes()), Holder::default(), "{text}");
+        }
+    }
+}

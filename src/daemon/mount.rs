@@ -1,0 +1,93 @@
+//! mount(2) and umount(2) of our one mount.
+
+use std::ffi::CString;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
+
+use super::mountinfo::{self, Device};
+use crate::exit::Failure;
+use crate::options::Config;
+
+/// The type shown in `/proc/mounts`. fuser's own mount(2) would lose what is behind the dot.
+pub const TYPE: &str = "fuse.listindexfs";
+
+/// The mount while it lasts; dropping this takes it away if it still stands.
+#[derive(Debug)]
+pub struct Mount {
+    path: PathBuf,
+    device: Device,
+}
+
+impl Mount {
+    /// Mounts. The kernel then asks for the handshake through `dev_fuse`; until it is answered,
+    /// whoever looks into the mount waits.
+    pub fn new(config: &Config, dev_fuse: &OwnedFd) -> Result<Self, Failure> {
+        let path = config.mountpoint.clone();
+        let data = format!(
+            "fd={},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions",
+            dev_fuse.as_raw_fd()
+        );
+        let data = CString::new(data).map_err(Failure::system)?;
+        rustix::mount::mount(&config.backing, &path, TYPE, config.flags, data.as_c_str()).map_err(
+            |error| {
+                let path = path.display();
+                Failure::mount(format!("cannot mount on {path}: mount(2): {error}"))
+            },
+        )?;
+        match mountinfo::ours_at(&path) {
+            Some(device) => Ok(Self { path, device }),
+            None => {
+                let _ = rustix::mount::unmount(&path, UnmountFlags::DETACH);
+                let path = path.display();
+                Err(Failure::system(format!(
+                    "the mount on {path} is not in /proc/self/mountinfo: is /proc mounted?"
+                )))
+            }
+        }
+    }
+
+    /// Whether it still stands, and uppermost: else umount(2) would hit another.
+    pub fn stands(&self) -> bool {
+        mountinfo::ours_at(&self.path).is_some_and(|device| device == self.device)
+    }
+
+    /// Takes it away: at once if nobody uses it, else out of sight, and the session ends with the
+    /// last user.
+    pub fn take_away(&self) {
+        let path = self.path.display();
+        let plain = self.unmount(UnmountFlags::empty());
+        let outcome = match plain {
+            Err(Errno::BUSY) => {
+                log::info!("{path} is in use: detaching it");
+                self.unmount(UnmountFlags::DETACH)
+            }
+            other => other,
+        };
+        if let Err(error) = outcome {
+            log::error!("cannot unmount {path}: {error}");
+        }
+    }
+
+    /// Takes it away from its users too: what waits for an answer is told that none will come.
+    pub fn tear_away(&self) {
+        if let Err(error) = self.unmount(UnmountFlags::FORCE | UnmountFlags::DETACH) {
+            log::error!("cannot unmount {}: {error}", self.path.display());
+        }
+    }
+
+    fn unmount(&self, flags: UnmountFlags) -> Result<(), Errno> {
+        match self.stands() {
+            true => rustix::mount::unmount(&self.path, flags | UnmountFlags::NOFOLLOW),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        self.tear_away();
+    }
+}

@@ -1,0 +1,101 @@
+//! How the program ends: exit codes as mount(8) has them, and failures of one line.
+//!
+//! The man page lists the same codes; a test compares the two.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// The exit codes, those of mount(8), because mount(8) hands them on as its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// The mount answers, or it was served and has ended as it should.
+    Success = 0,
+    /// A bad option, template or argument, or not enough privileges.
+    Usage = 1,
+    /// The system cannot: no `/dev/fuse`, an old kernel, no process, or serving broke off.
+    System = 2,
+    /// This mount is not possible: backing or mount point do not serve, or mount(2) refused.
+    Mount = 32,
+}
+
+impl Exit {
+    /// Every code, for the man page's test.
+    pub const ALL: [Self; 4] = [Self::Success, Self::Usage, Self::System, Self::Mount];
+
+    /// The number given to the caller.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The code of a number that another of our processes reported.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| exit.code() == code)
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Why the program ends: an exit code and one line for people.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What the caller gets.
+    pub exit: Exit,
+    line: String,
+}
+
+impl Failure {
+    /// A failure with its line; line ends within it (a path may hold some) become blanks.
+    pub fn new(exit: Exit, line: impl fmt::Display) -> Self {
+        let line = line.to_string().replace(['\n', '\r'], " ");
+        Self { exit, line }
+    }
+
+    /// A bad option, template or argument.
+    pub fn usage(line: impl fmt::Display) -> Self {
+        Self::new(Exit::Usage, line)
+    }
+
+    /// The system cannot.
+    pub fn system(line: impl fmt::Display) -> Self {
+        Self::new(Exit::System, line)
+    }
+
+    /// This mount is not possible.
+    pub fn mount(line: impl fmt::Display) -> Self {
+        Self::new(Exit::Mount, line)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_go_out_and_come_back() {
+        for exit in Exit::ALL {
+            assert_eq!(Exit::from_code(exit.code()), Some(exit));
+        }
+        assert_eq!(Exit::from_code(3), None);
+    }
+
+    #[test]
+    fn a_failure_is_one_line() {
+        assert_eq!(
+            Failure::mount("/a\nb: no\r").to_string(),
+            "/a b: no ".to_string()
+        );
+    }
+}

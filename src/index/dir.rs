@@ -1,0 +1,353 @@
+//! One user's INDEX for the length of one gate run: looked at afresh, never kept open.
+//!
+//! Freshness on NFS rests on the order: `statx(INDEX, FORCE_SYNC)` and then
+//! `statx(INDEX/.lasthost, FORCE_SYNC)`, 2 GETATTR when nothing changed, right in every case measured.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::Trouble;
+use super::creds::Creds;
+use super::guard::{MountTable, accepts};
+use super::lasthost::{Identity, LASTHOST, LastHost, MAX_LEN};
+use crate::options::IndexFs;
+
+const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+/// As often as Dovecot retries a path that answers ESTALE.
+const ESTALE_TRIES: usize = 10;
+
+/// Where a user's INDEX lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexPath {
+    /// The components without a variable: the administrator's, symbolic links in it are followed.
+    pub base: PathBuf,
+    /// The rest, below `base`: no symbolic link is followed in it.
+    pub rest: PathBuf,
+}
+
+impl IndexPath {
+    /// The whole path, for log lines.
+    pub fn path(&self) -> PathBuf {
+        self.base.join(&self.rest)
+    }
+}
+
+/// INDEX, open, with the caller's rights.
+#[derive(Debug)]
+pub struct IndexDir {
+    dir: OwnedFd,
+    at: PathBuf,
+    creds: Creds,
+}
+
+/// A file of INDEX, open, and what it was when it was opened.
+#[derive(Debug)]
+pub struct IndexFile {
+    /// The open file.
+    pub file: File,
+    /// Its identity.
+    pub identity: Identity,
+    /// Owner, group and permission bits, to be kept when it is pulled.
+    pub owner: (u32, u32, u32),
+}
+
+impl IndexDir {
+    /// Opens INDEX and asks the server about it. `None`: it does not exist, on a file system that is the right one.
+    ///
+    /// # Errors
+    /// [`Trouble`] for everything else.
+    pub fn open(at: &IndexPath, creds: &Creds, mounts: &MountTable, fs: &IndexFs) -> Result<Option<Self>, Trouble> {
+        let path = at.path();
+        for _ in 0..ESTALE_TRIES {
+            let _as = creds.act().map_err(io_at("take the rights for", &path))?;
+            let Some(dir) = walk(at, mounts, fs)? else { return Ok(None) };
+            match rustix::fs::statx(&dir, "", AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC, fields()) {
+                Ok(stat) => {
+                    check_fs(&path, stat.stx_mnt_id, mounts, fs)?;
+                    return Ok(Some(IndexDir { dir, at: path, creds: creds.clone() }));
+                }
+                // By path, ESTALE makes the kernel walk anew and drop what it had cached on the way.
+                Err(Errno::STALE) => {
+                    let _ = rustix::fs::statx(rustix::fs::CWD, &path, AtFlags::STATX_FORCE_SYNC, fields());
+                }
+                Err(e) => return Err(io_at("stat", &path)(e.into())),
+            }
+        }
+        Err(io_at("stat", &path)(Errno::STALE.into()))
+    }
+
+    /// What INDEX/`name` is now, from the client's cache: free while INDEX is unchanged.
+    ///
+    /// # Errors
+    /// [`Trouble::Symlink`], [`Trouble::WrongKind`] or [`Trouble::Io`].
+    pub fn look(&self, name: &OsStr) -> Result<Option<Identity>, Trouble> {
+        self.identity(name, AtFlags::empty())
+    }
+
+    /// What INDEX/.lasthost is now, asked of the server.
+    ///
+    /// # Errors
+    /// As [`IndexDir::look`].
+    pub fn lasthost(&self) -> Result<Option<Identity>, Trouble> {
+        self.identity(OsStr::new(LASTHOST), AtFlags::STATX_FORCE_SYNC)
+    }
+
+    fn identity(&self, name: &OsStr, sync: AtFlags) -> Result<Option<Identity>, Trouble> {
+        let _as = self.act()?;
+        let mut last = Errno::STALE;
+        for _ in 0..ESTALE_TRIES {
+            match rustix::fs::statx(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW | sync, fields()) {
+                Ok(stat) => {
+                    self.check_regular(name, u32::from(stat.stx_mode))?;
+                    return Ok(Some(identity(&stat)));
+                }
+                Err(Errno::NOENT) => return Ok(None),
+                Err(e @ Errno::STALE) => last = e,
+                Err(e) => return Err(self.io("stat", name)(e.into())),
+            }
+        }
+        Err(self.io("stat", name)(last.into()))
+    }
+
+    /// Reads INDEX/.lasthost through a directory descriptor opened afresh, as freshness demands.
+    /// The text is `None` where it is longer than any of ours.
+    ///
+    /// # Errors
+    /// As [`IndexDir::look`].
+    pub fn read_lasthost(&self) -> Result<Option<(Identity, Option<LastHost>)>, Trouble> {
+        let name = OsStr::new(LASTHOST);
+        let Some(mut opened) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
+        let mut text = Vec::new();
+        let read = opened.file.by_ref().take(MAX_LEN as u64 + 1).read_to_end(&mut text);
+        read.map_err(self.io("read", name))?;
+        let ours = (text.len() <= MAX_LEN).then(|| LastHost::parse(&text)).flatten();
+        Ok(Some((opened.identity, ours)))
+    }
+
+    /// Opens a regular file of INDEX; never waits for a FIFO, never follows a link.
+    ///
+    /// # Errors
+    /// As [`IndexDir::look`].
+    pub fn open_file(&self, name: &OsStr, flags: OFlags) -> Result<Option<IndexFile>, Trouble> {
+        let _as = self.act()?;
+        for _ in 0..ESTALE_TRIES {
+            let fresh = rustix::fs::openat(&self.dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            let fresh = fresh.map_err(|e| self.io("open", OsStr::new("."))(e.into()))?;
+            let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            match rustix::fs::openat2(&fresh, name, flags, Mode::empty(), BENEATH) {
+                Ok(fd) => return self.opened(name, fd).map(Some),
+                Err(Errno::NOENT) => return Ok(None),
+                Err(Errno::STALE | Errno::AGAIN) => {}
+                Err(Errno::LOOP) => return Err(Trouble::Symlink { path: self.at.join(name) }),
+                // A FIFO without a reader, a socket: what it is tells better than the errno.
+                Err(e) => {
+                    self.check_kind(name)?;
+                    return Err(self.io("open", name)(e.into()));
+                }
+            }
+        }
+        Err(self.io("open", name)(Errno::STALE.into()))
+    }
+
+    fn opened(&self, name: &OsStr, fd: OwnedFd) -> Result<IndexFile, Trouble> {
+        let stat = rustix::fs::statx(&fd, "", AtFlags::EMPTY_PATH, fields()).map_err(|e| self.io("stat", name)(e.into()))?;
+        self.check_regular(name, u32::from(stat.stx_mode))?;
+        let owner = (stat.stx_uid, stat.stx_gid, u32::from(stat.stx_mode) & 0o777);
+        Ok(IndexFile { file: fd.into(), identity: identity(&stat), owner })
+    }
+
+    fn check_kind(&self, name: &OsStr) -> Result<(), Trouble> {
+        let stat = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.map_or(Ok(()), |stat| self.check_regular(name, stat.st_mode))
+    }
+
+    fn check_regular(&self, name: &OsStr, mode: u32) -> Result<(), Trouble> {
+        match FileType::from_raw_mode(mode) {
+            FileType::RegularFile => Ok(()),
+            FileType::Symlink => Err(Trouble::Symlink { path: self.at.join(name) }),
+            _ => Err(Trouble::WrongKind { path: self.at.join(name), expected: "regular file" }),
+        }
+    }
+
+    /// The names in INDEX for which `wanted` holds.
+    ///
+    /// # Errors
+    /// [`Trouble::Io`].
+    pub fn names(&self, wanted: impl Fn(&OsStr) -> bool) -> Result<Vec<OsString>, Trouble> {
+        let _as = self.act()?;
+        let list = || -> io::Result<Vec<OsString>> {
+            let mut names = Vec::new();
+            for entry in rustix::fs::Dir::read_from(&self.dir)? {
+                let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
+                if wanted(&name) {
+                    names.push(name);
+                }
+            }
+            Ok(names)
+        };
+        list().map_err(self.io("list", OsStr::new("")))
+    }
+
+    /// Unlinks INDEX/`name`; one that is gone already is as good.
+    ///
+    /// # Errors
+    /// [`Trouble::Io`].
+    pub fn remove(&self, name: &OsStr) -> Result<(), Trouble> {
+        let _as = self.act()?;
+        match rustix::fs::unlinkat(&self.dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(self.io("remove", name)(e.into())),
+        }
+    }
+
+    /// Makes INDEX/`name`, which must not exist, with `text`, and gives it `mtime`; returns it open.
+    ///
+    /// # Errors
+    /// [`Trouble::Io`], `EEXIST` among them.
+    pub fn make(&self, name: &OsStr, text: &[u8], mtime: Option<SystemTime>) -> Result<IndexFile, Trouble> {
+        let _as = self.act()?;
+        let make = || -> io::Result<(File, Statx)> {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mut file = File::from(rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o644))?);
+            file.write_all(text)?;
+            if let Some(mtime) = mtime {
+                rustix::fs::futimens(&file, &times(mtime))?;
+            }
+            file.sync_all()?;
+            let stat = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC, fields())?;
+            Ok((file, stat))
+        };
+        let (file, stat) = make().map_err(self.io("write", name))?;
+        let owner = (stat.stx_uid, stat.stx_gid, u32::from(stat.stx_mode) & 0o777);
+        Ok(IndexFile { file, identity: identity(&stat), owner })
+    }
+
+    /// Renames within INDEX, over what is there.
+    ///
+    /// # Errors
+    /// [`Trouble::Io`].
+    pub fn rename(&self, from: &OsStr, to: &OsStr) -> Result<(), Trouble> {
+        let _as = self.act()?;
+        rustix::fs::renameat(&self.dir, from, &self.dir, to).map_err(|e| self.io("rename", from)(e.into()))
+    }
+
+    /// The path of `name`, for messages.
+    pub fn path_of(&self, name: &OsStr) -> PathBuf {
+        self.at.join(name)
+    }
+
+    fn act(&self) -> Result<crate::sys::cred::ActAs, Trouble> {
+        self.creds.act().map_err(io_at("take the rights for", &self.at))
+    }
+
+    fn io(&self, what: &'static str, name: &OsStr) -> impl Fn(io::Error) -> Trouble {
+        io_at(what, &self.at.join(name))
+    }
+}
+
+/// Walks down to INDEX. `None`: it, or a directory above it, does not exist.
+fn walk(at: &IndexPath, mounts: &MountTable, fs: &IndexFs) -> Result<Option<OwnedFd>, Trouble> {
+    let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let base = match rustix::fs::open(&at.base, dir, Mode::empty()) {
+        Ok(base) => base,
+        Err(Errno::NOENT) => return absent_base(&at.base, mounts, fs).map(|()| None),
+        Err(e) => return Err(io_at("open", &at.base)(e.into())),
+    };
+    for _ in 0..ESTALE_TRIES {
+        match rustix::fs::openat2(&base, &at.rest, dir, Mode::empty(), BENEATH) {
+            Ok(index) => return Ok(Some(index)),
+            Err(Errno::NOENT) => {
+                let deepest = deepest_existing(base, &at.rest);
+                return check_fs_of(&deepest, &at.path(), mounts, fs).map(|()| None);
+            }
+            Err(Errno::AGAIN) => {} // somebody renamed on the way
+            Err(Errno::LOOP) => return Err(Trouble::Symlink { path: at.path() }),
+            // A symbolic link as the last component is, to O_DIRECTORY, no directory.
+            Err(Errno::NOTDIR) => return Err(not_a_dir(&base, at)),
+            Err(e) => return Err(io_at("open", &at.path())(e.into())),
+        }
+    }
+    Err(io_at("open", &at.path())(Errno::AGAIN.into()))
+}
+
+fn not_a_dir(base: &OwnedFd, at: &IndexPath) -> Trouble {
+    let path = at.path();
+    match rustix::fs::statat(base, &at.rest, AtFlags::SYMLINK_NOFOLLOW).map(|s| FileType::from_raw_mode(s.st_mode)) {
+        Ok(FileType::Symlink) => Trouble::Symlink { path },
+        _ => Trouble::WrongKind { path, expected: "directory" },
+    }
+}
+
+/// The administrator's part of INDEX is missing: right where what lies above it is on the right file system.
+fn absent_base(base: &Path, mounts: &MountTable, fs: &IndexFs) -> Result<(), Trouble> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let above = base.ancestors().skip(1).find_map(|dir| rustix::fs::open(dir, flags, Mode::empty()).ok());
+    above.map_or(Ok(()), |above| check_fs_of(&above, base, mounts, fs))
+}
+
+fn deepest_existing(base: OwnedFd, rest: &Path) -> OwnedFd {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut at = base;
+    for name in rest.components().filter(|c| matches!(c, Component::Normal(_))) {
+        match rustix::fs::openat2(&at, name.as_os_str(), flags, Mode::empty(), BENEATH) {
+            Ok(next) => at = next,
+            Err(_absent) => break,
+        }
+    }
+    at
+}
+
+fn check_fs_of(dir: impl AsFd, path: &Path, mounts: &MountTable, fs: &IndexFs) -> Result<(), Trouble> {
+    let stat = rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID);
+    let stat = stat.map_err(|e| io_at("stat", path)(e.into()))?;
+    check_fs(path, stat.stx_mnt_id, mounts, fs)
+}
+
+fn check_fs(path: &Path, mount_id: u64, mounts: &MountTable, fs: &IndexFs) -> Result<(), Trouble> {
+    if *fs == IndexFs::Any {
+        return Ok(());
+    }
+    let kind = mounts.fs_of(mount_id).map_err(io_at("find the mount of", path))?;
+    match kind {
+        Some(kind) if accepts(fs, &kind) => Ok(()),
+        kind => Err(Trouble::WrongFs { path: path.to_owned(), fs: kind.unwrap_or_else(|| "an unknown mount".into()) }),
+    }
+}
+
+fn fields() -> StatxFlags {
+    StatxFlags::BASIC_STATS | StatxFlags::MNT_ID
+}
+
+fn identity(stat: &Statx) -> Identity {
+    Identity { ino: stat.stx_ino, mtime: stat.stx_mtime.tv_sec, nsec: stat.stx_mtime.tv_nsec, size: stat.stx_size }
+}
+
+fn times(mtime: SystemTime) -> Timestamps {
+    let since = mtime.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let at = Timespec { tv_sec: since.as_secs() as i64, tv_nsec: since.subsec_nanos().into() };
+    Timestamps { last_access: at, last_modification: at }
+}
+
+fn io_at(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Trouble {
+    let path = path.to_owned();
+    move |source| Trouble::Io { what, path: path.clone(), source }
+}
+
+/// Whether a name of INDEX or of a user directory is managed: it begins with a prefix.
+pub fn is_managed(prefixes: &[OsString], name: &OsStr) -> bool {
+    prefixes.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
+}
+
+/// Whether a managed name lives for a moment only and is never pulled.
+pub fn is_passing(name: &OsStr) -> bool {
+    [&b".newlock"[..], b".lock", b".tmp"].iter().any(|end| name.as_bytes().ends_with(end))
+}

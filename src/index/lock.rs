@@ -1,0 +1,107 @@
+//! The lock on INDEX/L that stock Dovecot takes, so that nobody writes while we copy and delete.
+//!
+//! The configured method first, then a dotlock in every case: backends may be configured differently.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::Trouble;
+use super::dir::{IndexDir, IndexFile};
+use crate::options::LockMethod;
+use crate::sys::lock::{try_fcntl, try_flock};
+
+/// How long we wait between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+/// A dotlock older than this was left by a process that died: Dovecot itself gives up on it after 5 minutes.
+const STALE_DOTLOCK: Duration = Duration::from_secs(600);
+
+/// INDEX/L, open and locked until dropped.
+#[derive(Debug)]
+pub struct LockedLog<'a> {
+    /// The log.
+    pub log: IndexFile,
+    _dotlock: Dotlock<'a>,
+}
+
+#[derive(Debug)]
+struct Dotlock<'a> {
+    dir: &'a IndexDir,
+    name: OsString,
+}
+
+impl Drop for Dotlock<'_> {
+    fn drop(&mut self) {
+        if let Err(e) = self.dir.remove(&self.name) {
+            log::warn!("{e}; stock Dovecot overrides the left dotlock after some minutes");
+        }
+    }
+}
+
+impl IndexDir {
+    /// Opens and locks INDEX/`log`; `None` when there is none.
+    ///
+    /// # Errors
+    /// [`Trouble::Locked`] when others held it for all of `patience`, else as [`IndexDir::open_file`].
+    pub fn lock_log(&self, log: &OsStr, method: LockMethod, patience: Duration) -> Result<Option<LockedLog<'_>>, Trouble> {
+        let flags = rustix::fs::OFlags::RDWR;
+        let until = Instant::now() + patience;
+        loop {
+            let Some(opened) = self.open_file(log, flags)? else { return Ok(None) };
+            let locked = self.try_lock(&opened.file, log, method)?;
+            if let Some(dotlock) = locked {
+                // The name may have come to mean another file while we waited: what is locked must be what is there.
+                match self.open_file(log, flags)? {
+                    None => return Ok(None),
+                    // Written to while we waited, so its identity is taken now.
+                    Some(now) if now.identity.ino == opened.identity.ino => {
+                        let log = IndexFile { file: opened.file, ..now };
+                        return Ok(Some(LockedLog { log, _dotlock: dotlock }));
+                    }
+                    Some(_replaced) => {}
+                }
+            }
+            if Instant::now() >= until {
+                return Err(Trouble::Locked { path: self.path_of(log), waited: patience });
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn try_lock(&self, file: &File, log: &OsStr, method: LockMethod) -> Result<Option<Dotlock<'_>>, Trouble> {
+        let locked = match method {
+            LockMethod::Fcntl => try_fcntl(file.as_fd()),
+            LockMethod::Flock => try_flock(file.as_fd()),
+            LockMethod::Dotlock => Ok(true),
+        };
+        let locked = locked.map_err(|source| Trouble::Io { what: "lock", path: self.path_of(log), source })?;
+        if locked { self.try_dotlock(log) } else { Ok(None) }
+    }
+
+    fn try_dotlock(&self, log: &OsStr) -> Result<Option<Dotlock<'_>>, Trouble> {
+        let mut name = log.to_owned();
+        name.push(".lock");
+        // Dovecot writes `pid:host`, and looks whether the process lives when the host is its own.
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let text = format!("{}:{host}", std::process::id());
+        match self.make(&name, text.as_bytes(), None) {
+            Ok(_made) => Ok(Some(Dotlock { dir: self, name })),
+            Err(Trouble::Io { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {
+                self.drop_stale_dotlock(&name)?;
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn drop_stale_dotlock(&self, name: &OsStr) -> Result<(), Trouble> {
+        let Some(held) = self.look(name)? else { return Ok(()) };
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(held.mtime.max(0) as u64);
+        if since.elapsed().is_ok_and(|age| age > STALE_DOTLOCK) {
+            log::warn!("removing {}: nobody has touched it for {STALE_DOTLOCK:?}", self.path_of(name).display());
+            self.remove(name)?;
+        }
+        Ok(())
+    }
+}

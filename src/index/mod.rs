@@ -1,0 +1,105 @@
+//! INDEX, the user's index directory on NFS: reached with his own credentials, beneath the
+//! administrator's part of the path, through no symbolic link, and with no descriptor kept.
+
+pub mod creds;
+pub mod dir;
+pub mod guard;
+pub mod lasthost;
+pub mod lock;
+pub mod pool;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why INDEX cannot be used now. Every one leads to a refusal; the text is the operator's log line.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// INDEX lies on a file system that `index_fs=` does not name.
+    #[error("{path} is on {fs}, which index_fs= does not accept: mount the NFS that holds it, or name {fs} in index_fs=")]
+    WrongFs {
+        /// INDEX, or the deepest directory above it that exists.
+        path: PathBuf,
+        /// The type in mountinfo.
+        fs: String,
+    },
+    /// A symbolic link in the user's part of the path.
+    #[error("{path} is or leads through a symbolic link, which is never followed: make it a directory or file of its own")]
+    Symlink {
+        /// What was to be opened.
+        path: PathBuf,
+    },
+    /// A FIFO, device, directory … where a regular file is expected.
+    #[error("{path} is not a {expected}: remove it")]
+    WrongKind {
+        /// What was found.
+        path: PathBuf,
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// The list index on NFS is larger than any list index.
+    #[error("{path} has {size} bytes, more than the {limit} that are pulled: remove it, Dovecot rebuilds it")]
+    TooBig {
+        /// The file.
+        path: PathBuf,
+        /// Its size, bytes.
+        size: u64,
+        /// What is pulled at most, bytes.
+        limit: u64,
+    },
+    /// Somebody else holds the lock.
+    #[error("{path} stayed locked for {waited:?}: a stock Dovecot backend is using it; if none is, remove a stale {path}.lock")]
+    Locked {
+        /// INDEX/L.
+        path: PathBuf,
+        /// How long we tried.
+        waited: Duration,
+    },
+    /// NFS did not answer.
+    #[error("no answer within check_timeout={0:?}: is the NFS server up?")]
+    TimedOut(Duration),
+    /// The user's name does not give an INDEX.
+    #[error("no INDEX for this user name: {0}")]
+    NoPath(String),
+    /// A system call failed.
+    #[error("cannot {what} {path}: {source}{}", mend(source))]
+    Io {
+        /// The call, in words.
+        what: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Processes whose changes others would not see must end first.
+    #[error("sessions from before the user moved or was refused still run (pid {}): end them with `doveadm kick`, or wait", pids(.0))]
+    Draining(Vec<u32>),
+    /// Another host claimed the user while we worked: the gate starts over.
+    #[error("another host claimed the user meanwhile")]
+    Overtaken,
+    /// The local half of the work failed.
+    #[error("cannot {what} in the backing: {source}{}", mend(source))]
+    Backing {
+        /// The step, in words.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What an operator can do about an errno, where something general can be said.
+fn mend(e: &io::Error) -> &'static str {
+    match e.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => ": give the mail user access to it",
+        Some(libc::EDQUOT) => ": raise the user's quota on INDEX",
+        Some(libc::ENOSPC) => ": make room there",
+        Some(libc::EROFS) => ": mount it read-write",
+        Some(libc::ENOLCK) => ": start locking (rpc.statd) or mount NFS with local_lock=",
+        Some(libc::ESTALE) => ": the NFS server has dropped it, see its exports",
+        _ => "",
+    }
+}
+
+fn pids(pids: &[u32]) -> String {
+    pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}

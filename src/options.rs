@@ -1,1 +1,0 @@
-//! `-o` text → [`Config`]. Pure.

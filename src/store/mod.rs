@@ -1,0 +1,150 @@
+//! The backing: node ids for what lies in it, and opening by node id, beneath the root only.
+
+pub mod opens;
+pub mod orphans;
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
+
+use crate::sys::handle;
+
+/// The directory in the backing's root that the mount never shows: the lock, and files unlinked while open.
+pub const PRIVATE_DIR: &str = ".listindexfs";
+
+/// Files on their way to their place, below [`PRIVATE_DIR`].
+pub const TMP_DIR: &str = ".listindexfs/tmp";
+
+/// A FUSE node id: 1 for the root, else the backing's file handle in 64 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Node(pub u64);
+
+/// FUSE's id for the root of the mount.
+pub const ROOT: Node = Node(1);
+
+/// A file's status with its node id in place of the backing's inode number.
+#[derive(Clone, Copy, Debug)]
+pub struct Attr {
+    /// The node id, which is also the inode number that users see.
+    pub node: Node,
+    /// What the backing says, corrected where the mount shows something else.
+    pub stat: Stat,
+}
+
+/// The backing directory, opened once; everything else is reached through it.
+#[derive(Debug)]
+pub struct Store {
+    root: OwnedFd,
+    layout: handle::Layout,
+    root_id: u64,
+}
+
+impl Store {
+    /// Opens the backing and makes its private directory.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where the file system's handles do not fit node ids, else as `open(2)` and `mkdir(2)`.
+    pub fn open(backing: &Path) -> io::Result<Self> {
+        let root = rustix::fs::open(backing, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let layout = handle::layout_of(root.as_fd())?;
+        let root_id = handle::id_of(layout, &root)?;
+        let store = Store { root, layout, root_id };
+        orphans::prepare(&store)?;
+        Ok(store)
+    }
+
+    /// The node id of `name` in `dir`.
+    ///
+    /// # Errors
+    /// `ENOENT` where there is none, else as `name_to_handle_at(2)`.
+    pub fn node_at(&self, dir: impl AsFd, name: &CStr) -> io::Result<Node> {
+        Ok(self.node(handle::id_at(self.layout, dir.as_fd(), name)?))
+    }
+
+    /// The node id of an open file.
+    ///
+    /// # Errors
+    /// As `name_to_handle_at(2)`.
+    pub fn node_of(&self, fd: impl AsFd) -> io::Result<Node> {
+        Ok(self.node(handle::id_of(self.layout, fd)?))
+    }
+
+    /// Status of `name` in `dir`; a symbolic link is not followed.
+    ///
+    /// # Errors
+    /// `ENOENT` where there is none, else as `fstatat(2)`.
+    pub fn attr_at(&self, dir: impl AsFd, name: &CStr) -> io::Result<Attr> {
+        let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Attr { node: self.node_at(dir, name)?, stat })
+    }
+
+    /// Status of an open file whose node id is known.
+    ///
+    /// # Errors
+    /// As `fstat(2)`.
+    pub fn attr_of(&self, node: Node, fd: impl AsFd) -> io::Result<Attr> {
+        Ok(Attr { node, stat: rustix::fs::fstat(fd)? })
+    }
+
+    /// Opens a node.
+    ///
+    /// # Errors
+    /// `ESTALE` when the file is gone, else as `open(2)`.
+    pub fn open_node(&self, node: Node, flags: OFlags) -> io::Result<OwnedFd> {
+        let id = if node == ROOT { self.root_id } else { node.0 };
+        handle::open(self.layout, self.root.as_fd(), id, flags)
+    }
+
+    /// Opens a directory node to look names up in it.
+    ///
+    /// # Errors
+    /// As [`Store::open_node`].
+    pub fn open_dir(&self, node: Node) -> io::Result<OwnedFd> {
+        self.open_node(node, OFlags::PATH | OFlags::DIRECTORY)
+    }
+
+    /// Opens the directory at `path`, relative to the root, through no symbolic link.
+    ///
+    /// # Errors
+    /// As `openat2(2)`: `ENOENT` where there is none, `ELOOP` for a symbolic link.
+    pub fn open_path(&self, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat2(&self.root, path.as_ref(), flags, Mode::empty(), beneath)?)
+    }
+
+    /// The root itself, for `statvfs` and for what is made in it.
+    pub fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    /// The components of an open file's path below the root, or `None` when it has none any more.
+    ///
+    /// # Errors
+    /// As `readlink(2)` on `/proc`.
+    pub fn path_of(&self, fd: impl AsFd) -> io::Result<Option<Vec<Vec<u8>>>> {
+        // The root is asked anew each time: somebody may have moved the backing directory.
+        let root = proc_path(self.root.as_fd())?;
+        let path = proc_path(fd.as_fd())?;
+        let Some(below) = path.strip_prefix(root.as_slice()) else { return Ok(None) };
+        match below {
+            [] => Ok(Some(Vec::new())),
+            [b'/', rest @ ..] if !rest.ends_with(b" (deleted)") => {
+                Ok(Some(rest.split(|b| *b == b'/').map(<[u8]>::to_vec).collect()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn node(&self, id: u64) -> Node {
+        if id == self.root_id { ROOT } else { Node(id) }
+    }
+}
+
+fn proc_path(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    Ok(rustix::fs::readlink(link, Vec::with_capacity(256))?.into_bytes())
+}

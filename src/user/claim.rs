@@ -1,0 +1,93 @@
+//! The claim: our .lasthost on NFS, put there by a rename so that everybody sees the old or the new one.
+
+use std::ffi::{OsStr, OsString};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest, Sha256};
+
+use super::steps::{OnStep, Step};
+use crate::index::Trouble;
+use crate::index::dir::IndexDir;
+use crate::index::lasthost::{Identity, LASTHOST, LastHost};
+
+/// A claim is up to this many bytes longer than it need be.
+const MAX_PADDING: u64 = 509;
+
+/// Puts `lasthost` into INDEX as `host`, which is us, and returns its identity.
+///
+/// The nanoseconds of its time and its size are random: a reused inode must not look like an older
+/// claim, and only what `stat` sees counts. The identity is taken before anybody can replace it.
+///
+/// # Errors
+/// [`Trouble::Io`]; then .lasthost has been removed if that was possible, so that other hosts purge.
+pub fn put(dir: &IndexDir, host: &str, lasthost: &LastHost, on_step: &OnStep) -> Result<Identity, Trouble> {
+    let beside = beside(host);
+    let put = || {
+        let text = lasthost.to_text(random(MAX_PADDING) as usize);
+        let made = match dir.make(&beside, text.as_bytes(), Some(now_with_random_nanos())) {
+            Err(Trouble::Io { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {
+                dir.remove(&beside)?; // a claim of ours that died on its way
+                dir.make(&beside, text.as_bytes(), Some(now_with_random_nanos()))?
+            }
+            made => made?,
+        };
+        on_step(Step::ClaimWritten);
+        dir.rename(&beside, OsStr::new(LASTHOST))?;
+        on_step(Step::Claimed);
+        Ok(made.identity)
+    };
+    put().inspect_err(|_| {
+        for name in [beside.as_os_str(), OsStr::new(LASTHOST)] {
+            if let Err(e) = dir.remove(name) {
+                log::debug!("after a claim that failed: {e}");
+            }
+        }
+    })
+}
+
+/// One name per host, so that what a dying host leaves is found by its next claim. Host names may be
+/// as long as file names: hence the digest.
+fn beside(host: &str) -> OsString {
+    let digest = Sha256::digest(host.as_bytes());
+    let hex = digest.iter().take(8).map(|b| format!("{b:02x}"));
+    format!("{LASTHOST}.{}", hex.collect::<String>()).into()
+}
+
+fn now_with_random_nanos() -> SystemTime {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + Duration::new(now.as_secs(), random(1_000_000_000) as u32)
+}
+
+/// A random number below `bound`.
+fn random(bound: u64) -> u64 {
+    random_u128() as u64 % bound
+}
+
+/// 128 random bits.
+pub fn random_u128() -> u128 {
+    let mut bytes = [0; 16];
+    let mut have = 0;
+    while have < bytes.len() {
+        // Interrupted, or the pool not yet ready at boot: again.
+        have += rustix::rand::getrandom(&mut bytes[have..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+    }
+    u128::from_ne_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_beside_fits_any_host() {
+        assert!(beside(&"h".repeat(255)).len() < 64);
+        assert_ne!(beside("a"), beside("b"));
+    }
+
+    #[test]
+    fn nanoseconds_differ() {
+        let nanos = |t: SystemTime| t.duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
+        let some: std::collections::HashSet<_> = (0..20).map(|_| nanos(now_with_random_nanos())).collect();
+        assert!(some.len() > 15, "{some:?}");
+    }
+}

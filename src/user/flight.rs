@@ -1,0 +1,241 @@
+//! One run of the gate: look, decide, and take the steps in the order that a crash at any point leaves safe.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use super::decide::{Claim, Decision, Seen, StockLog, decide};
+use super::gate::Gate;
+use super::record::Record;
+use super::state::{Taken, UserState};
+use super::steps::Step;
+use super::{claim, local, pull};
+use crate::index::Trouble;
+use crate::index::creds::Creds;
+use crate::index::dir::IndexDir;
+use crate::index::lasthost::{Identity, LastHost};
+use crate::options::Config;
+
+/// How often a run starts over when another host claims the user meanwhile.
+const TRIES: usize = 5;
+
+/// One run.
+pub struct Flight<'a> {
+    gate: &'a Arc<Gate>,
+    state: &'a Arc<UserState>,
+    creds: &'a Creds,
+}
+
+/// What a run found.
+struct View {
+    dir: Option<IndexDir>,
+    seen: Seen,
+    /// The .lasthost that `seen` speaks of.
+    lasthost: Option<Identity>,
+    record: Option<Record>,
+}
+
+impl<'a> Flight<'a> {
+    /// A run with one caller's rights.
+    pub fn new(gate: &'a Arc<Gate>, state: &'a Arc<UserState>, creds: &'a Creds) -> Self {
+        Flight { gate, state, creds }
+    }
+
+    /// Runs. `Ok`: those who wait may be served; an error has been reported.
+    pub fn run(&self) -> Result<(), Trouble> {
+        let mut outcome = Err(Trouble::Overtaken);
+        for _ in 0..TRIES {
+            outcome = self.attempt();
+            if !matches!(outcome, Err(Trouble::Overtaken)) {
+                break;
+            }
+            self.state.void();
+            self.remove_record()?;
+        }
+        outcome.inspect_err(|trouble| self.gate.report(&self.state.user, trouble))
+    }
+
+    fn attempt(&self) -> Result<(), Trouble> {
+        // The model's order: ghosts count as they were when the check began.
+        let haunted = self.gate.end_ghosts(self.state);
+        let view = self.look().inspect_err(|_| self.state.void())?;
+        let decision = decide(view.seen, haunted);
+        log::debug!("{}: {:?} -> {}", self.state.user, view.seen, decision.word());
+        if !decision.keeps_verdicts() {
+            self.state.void();
+        }
+        self.carry_out(decision, &view)
+    }
+
+    /// Looks in the order that freshness and the model demand: INDEX, INDEX/L, INDEX/.lasthost.
+    fn look(&self) -> Result<View, Trouble> {
+        let gate = self.gate;
+        let at = gate.index_path(&self.state.user)?;
+        let record = local::read_record(gate, &self.state.user).map_err(backing("read the record"))?;
+        let Some(dir) = IndexDir::open(&at, self.creds, &gate.mounts, &gate.config.index_fs)? else {
+            return Ok(View { dir: None, seen: Seen::NoIndex, lasthost: None, record });
+        };
+        let log = if gate.config.migrate { stock_log(gate, &dir, record.as_ref())? } else { StockLog::Absent };
+        let (claim, lasthost) = claim_seen(gate, &dir, record.as_ref())?;
+        Ok(View { dir: Some(dir), seen: Seen::Index { log, claim }, lasthost, record })
+    }
+
+    fn carry_out(&self, decision: Decision, view: &View) -> Result<(), Trouble> {
+        match (decision, &view.dir, view.lasthost) {
+            (Decision::Keep, ..) => Ok(()),
+            (Decision::Finish, Some(dir), Some(claim)) => self.finish(dir, claim, view.record.as_ref()),
+            (Decision::Unclaimed, ..) => self.with_directory(view, |_| self.clear()),
+            (Decision::Adopt, Some(dir), Some(claim)) => self.with_directory(view, |taken| {
+                self.clear()?;
+                self.settle(taken, dir, claim)
+            }),
+            (Decision::Claim | Decision::Pull, Some(dir), _) => self.with_directory(view, |taken| {
+                self.clear()?;
+                let claim = self.claim(dir)?;
+                self.settle(taken, dir, claim)
+            }),
+            (Decision::Drain { claim }, ..) => self.drain(view, claim),
+            // A refusal comes as an error of look(); the other pairs do not exist.
+            (Decision::Refuse | Decision::Finish | Decision::Adopt | Decision::Claim | Decision::Pull, ..) => {
+                Err(Trouble::Overtaken)
+            }
+        }
+    }
+
+    /// Runs `steps` with the directory taken; holders of open files become ghosts instead, and it is a drain.
+    fn with_directory(&self, view: &View, steps: impl FnOnce(&Taken) -> Result<(), Trouble>) -> Result<(), Trouble> {
+        match self.state.take() {
+            Ok(taken) => {
+                (self.gate.on_step)(Step::Taken);
+                steps(&taken)
+            }
+            Err(holders) => {
+                self.gate.haunt(self.state, &mut self.state.lock(), holders);
+                self.drain(view, matches!(view.seen, Seen::Index { claim: Claim::Foreign, .. }))
+            }
+        }
+    }
+
+    /// Record first: without it nothing local is trusted, whatever happens next.
+    fn clear(&self) -> Result<(), Trouble> {
+        self.remove_record()?;
+        (self.gate.on_step)(Step::RecordRemoved);
+        local::purge(self.gate, &self.state.user).map_err(backing("purge"))?;
+        (self.gate.on_step)(Step::Purged);
+        Ok(())
+    }
+
+    fn claim(&self, dir: &IndexDir) -> Result<Identity, Trouble> {
+        let ours = LastHost::claim(&self.gate.config.host, self.gate.instance);
+        let claim = claim::put(dir, &self.gate.config.host, &ours, &self.gate.on_step)?;
+        log::info!("{}: claimed for {}", self.state.user, self.gate.config.host);
+        Ok(claim)
+    }
+
+    /// After the claim: INDEX/L is looked for again, since a stock backend may have made it meanwhile.
+    /// With `migrate` it is pulled, else it goes: a later host with `migrate` would pull a stale one.
+    fn settle(&self, _taken: &Taken, dir: &IndexDir, claim: Identity) -> Result<(), Trouble> {
+        let gate = self.gate;
+        let mut sources = if self.stock_log_exists(dir)? { pull::lock(gate, dir)? } else { Vec::new() };
+        let pulled = match gate.config.migrate {
+            true => pull::fetch(gate, self.state, dir, &mut sources)?,
+            false => Vec::new(),
+        };
+        let there = sources_seen(&sources);
+        let record = Record { lasthost: claim, instance: gate.instance, pulled };
+        self.write_record(&record)?;
+        if sources.is_empty() {
+            return Ok(());
+        }
+        pull::delete(gate, dir, &sources, claim, &there)?;
+        log::info!("{}: list index {} INDEX", self.state.user, if gate.config.migrate { "pulled from" } else { "dropped on" });
+        Ok(())
+    }
+
+    fn stock_log_exists(&self, dir: &IndexDir) -> Result<bool, Trouble> {
+        for (_, log) in log_names(&self.gate.config) {
+            if dir.look(&log)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// All but the deletion on NFS was done before.
+    fn finish(&self, dir: &IndexDir, claim: Identity, record: Option<&Record>) -> Result<(), Trouble> {
+        let pulled = record.map(|record| record.pulled.clone()).unwrap_or_default();
+        let sources = pull::lock(self.gate, dir)?;
+        pull::delete(self.gate, dir, &sources, claim, &pulled)
+    }
+
+    /// Ghosts live: the other host must learn that the user is changed here, and nobody is served.
+    fn drain(&self, view: &View, claim: bool) -> Result<(), Trouble> {
+        self.remove_record()?;
+        if let (true, Some(dir)) = (claim, &view.dir) {
+            self.claim(dir)?;
+        }
+        Err(Trouble::Draining(self.state.lock().ghosts.iter().map(|g| g.process.pid).collect()))
+    }
+
+    fn remove_record(&self) -> Result<(), Trouble> {
+        local::remove_record(self.gate, &self.state.user).map_err(backing("remove the record"))
+    }
+
+    /// Under the lock under which ghosts are marked: with a ghost there must be no record.
+    fn write_record(&self, record: &Record) -> Result<(), Trouble> {
+        let inner = self.state.lock();
+        if !inner.ghosts.is_empty() {
+            return Err(Trouble::Draining(inner.ghosts.iter().map(|g| g.process.pid).collect()));
+        }
+        local::write_record(self.gate, &self.state.user, record).map_err(backing("write the record"))?;
+        drop(inner);
+        (self.gate.on_step)(Step::Recorded);
+        Ok(())
+    }
+}
+
+fn sources_seen(sources: &[pull::Source<'_>]) -> Vec<(OsString, Identity)> {
+    sources.iter().map(|source| (source.log.clone(), source.identity)).collect()
+}
+
+/// Each prefix with the name of its log, which Dovecot always opens first.
+pub(super) fn log_names(config: &Config) -> impl Iterator<Item = (&OsString, OsString)> {
+    config.prefixes.iter().map(|prefix| {
+        let mut log = prefix.clone();
+        log.push(".log");
+        (prefix, log)
+    })
+}
+
+fn stock_log(gate: &Gate, dir: &IndexDir, record: Option<&Record>) -> Result<StockLog, Trouble> {
+    let mut seen = StockLog::Absent;
+    for (_, log) in log_names(&gate.config) {
+        match dir.look(&log)? {
+            None => {}
+            Some(now) if record.and_then(|r| r.pulled_as(&log)) == Some(now) => {
+                if seen == StockLog::Absent {
+                    seen = StockLog::Pulled;
+                }
+            }
+            Some(_) => seen = StockLog::New,
+        }
+    }
+    Ok(seen)
+}
+
+/// What INDEX/.lasthost is against our record, and its identity. It is read only when the record does not tell.
+pub(super) fn claim_seen(gate: &Gate, dir: &IndexDir, record: Option<&Record>) -> Result<(Claim, Option<Identity>), Trouble> {
+    let Some(now) = dir.lasthost()? else { return Ok((Claim::Foreign, None)) };
+    if let Some(record) = record {
+        let claim = if record.lasthost == now { Claim::Recorded } else { Claim::Foreign };
+        return Ok((claim, Some(now)));
+    }
+    let ours = LastHost::claim(&gate.config.host, gate.instance);
+    match dir.read_lasthost()? {
+        Some((identity, Some(lasthost))) if lasthost == ours => Ok((Claim::Ours, Some(identity))),
+        other => Ok((Claim::Foreign, other.map(|(identity, _)| identity))),
+    }
+}
+
+fn backing(what: &'static str) -> impl Fn(std::io::Error) -> Trouble {
+    move |source| Trouble::Backing { what, source }
+}

@@ -1,0 +1,337 @@
+//! The gate: who asked waits here until a run of the check that began after it came has decided.
+//!
+//! One run per user at a time, on the threads of the NFS mount that holds INDEX; readers never wait.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::flight::Flight;
+use super::ghosts::{self, Ghost};
+use super::housekeeper::Housekeeper;
+use super::local;
+use super::process::{Caller, Process, Processes};
+use parking_lot::MutexGuard;
+
+use super::state::{Inner, Pass, UserState, Users};
+use super::steps::OnStep;
+use super::{Kernel, fence};
+use crate::index::Trouble;
+use crate::index::creds::Creds;
+use crate::index::dir::IndexPath;
+use crate::index::guard::MountTable;
+use crate::index::lasthost::Instance;
+use crate::index::pool::Pools;
+use crate::log_limit::LogLimit;
+use crate::options::Config;
+use crate::store::Store;
+use crate::template::User;
+
+/// What the gate tells who asked.
+#[derive(Debug)]
+pub enum Answer {
+    /// Go on with this.
+    Serve(Pass),
+    /// Answer EIO: Dovecot keeps its list index in memory and answers rightly.
+    Refuse,
+}
+
+/// Somebody who waits at the gate.
+pub struct Waiter {
+    id: u64,
+    process: Process,
+    creds: Arc<Creds>,
+    until: Instant,
+    done: Box<dyn FnOnce(Answer) + Send>,
+}
+
+impl std::fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Waiter {{ {:?} }}", self.process)
+    }
+}
+
+/// What the gate works with; shared with its runs.
+pub struct Gate {
+    pub(super) config: Arc<Config>,
+    pub(super) store: Arc<Store>,
+    pub(super) instance: Instance,
+    pub(super) users: Users,
+    pub(super) mounts: MountTable,
+    pub(super) processes: Box<dyn Processes>,
+    pub(super) kernel: Box<dyn Kernel>,
+    pub(super) on_step: OnStep,
+    pub(super) limit: LogLimit,
+    housekeeper: Housekeeper,
+    pools: Pools,
+    next_waiter: AtomicU64,
+}
+
+/// What a gate is built from.
+pub struct Parts {
+    /// The mount's options.
+    pub config: Arc<Config>,
+    /// The backing.
+    pub store: Arc<Store>,
+    /// This mount's id.
+    pub instance: Instance,
+    /// Where to learn about callers.
+    pub processes: Box<dyn Processes>,
+    /// Where to send invalidations.
+    pub kernel: Box<dyn Kernel>,
+    /// What to run after each step.
+    pub on_step: OnStep,
+}
+
+impl Gate {
+    /// A gate for one mount.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read or no thread can be started.
+    pub fn new(parts: Parts) -> std::io::Result<Arc<Self>> {
+        let Parts { config, store, instance, processes, kernel, on_step } = parts;
+        let gate = Arc::new(Gate {
+            config,
+            store,
+            instance,
+            users: Users::default(),
+            mounts: MountTable::open()?,
+            processes,
+            kernel,
+            on_step,
+            limit: LogLimit::default(),
+            housekeeper: Housekeeper::default(),
+            pools: Pools::default(),
+            next_waiter: AtomicU64::new(0),
+        });
+        Housekeeper::start(&gate)?;
+        Ok(gate)
+    }
+
+    /// The user's state.
+    pub fn user(&self, user: &User) -> Arc<UserState> {
+        self.users.get(user)
+    }
+
+    pub(super) fn housekeeper(&self) -> &Housekeeper {
+        &self.housekeeper
+    }
+
+    /// Asks for a verdict; `done` is called with it, on another thread, within `check_timeout`.
+    pub fn ask(self: &Arc<Self>, user: &User, caller: Caller, done: Box<dyn FnOnce(Answer) + Send>) {
+        let process = self.processes.identify(caller);
+        let creds = Arc::new(self.processes.creds(caller));
+        self.moved_on(process, user);
+        let state = self.user(user);
+        let until = Instant::now() + self.config.check_timeout;
+        let id = self.next_waiter.fetch_add(1, Ordering::Relaxed);
+        let mut inner = state.lock();
+        inner.queue.waiting.push(Waiter { id, process, creds, until, done });
+        self.housekeeper.wake_at(until);
+        self.kick(&state, &mut inner);
+    }
+
+    /// A ghost that opens another user's L has closed the list index of the one before.
+    fn moved_on(&self, process: Process, now: &User) {
+        if process.pid == 0 || !self.housekeeper.haunted() {
+            return;
+        }
+        for state in self.users.matching(|inner| inner.ghosts.iter().any(|g| g.process == process)) {
+            if state.user != *now {
+                let mut inner = state.lock();
+                inner.ghosts.iter_mut().filter(|g| g.process == process).for_each(|g| g.moved_on = true);
+            }
+        }
+        self.housekeeper.wake();
+    }
+
+    /// Starts a run for the user unless one is under way.
+    fn kick(self: &Arc<Self>, state: &Arc<UserState>, inner: &mut Inner) {
+        if inner.queue.running || (inner.queue.waiting.is_empty() && inner.queue.fences.is_empty()) {
+            return;
+        }
+        inner.queue.running = true;
+        let (gate, state) = (Arc::clone(self), Arc::clone(state));
+        self.pools.run(self.mount_of(&state.user), move || gate.run_next(&state));
+    }
+
+    /// One thing from the user's queue, then the next.
+    fn run_next(self: &Arc<Self>, state: &Arc<UserState>) {
+        let guard = RunGuard { gate: self, state };
+        let fence = state.lock().queue.fences.pop();
+        match fence {
+            Some(creds) => fence::set(self, state, &creds),
+            None => self.run_flight(state),
+        }
+        drop(guard);
+    }
+
+    fn run_flight(self: &Arc<Self>, state: &Arc<UserState>) {
+        let Some(creds) = board(&mut state.lock()) else { return };
+        let flight = Flight::new(self, state, &creds);
+        let outcome = flight.run();
+        self.land(state, outcome);
+    }
+
+    /// Answers those aboard.
+    fn land(&self, state: &Arc<UserState>, outcome: Result<(), Trouble>) {
+        let mut inner = state.lock();
+        // Somebody who timed out meanwhile is a ghost: then nobody may be served.
+        let serve = outcome.is_ok() && inner.ghosts.is_empty();
+        let aboard = std::mem::take(&mut inner.queue.aboard);
+        if serve {
+            for waiter in &aboard {
+                inner.give_verdict(waiter.process, Arc::clone(&waiter.creds));
+            }
+            let pass = Pass { state: Arc::clone(state), epoch: inner.epoch() };
+            drop(inner);
+            aboard.into_iter().for_each(|waiter| (waiter.done)(Answer::Serve(pass.clone())));
+        } else {
+            self.refuse(state, inner, aboard);
+        }
+    }
+
+    /// Refused openers are ghosts, marked before they are answered: what they change nobody will see.
+    fn refuse(&self, state: &UserState, mut inner: MutexGuard<'_, Inner>, refused: Vec<Waiter>) {
+        let new = refused.iter().map(|w| Ghost { process: w.process, creds: Arc::clone(&w.creds), moved_on: false });
+        self.haunt(state, &mut inner, new.collect());
+        drop(inner);
+        refused.into_iter().for_each(|waiter| (waiter.done)(Answer::Refuse));
+    }
+
+    /// Marks ghosts. Where there are ghosts there is no record, and no verdict is good any more.
+    pub(super) fn haunt(&self, state: &UserState, inner: &mut Inner, new: Vec<Ghost>) {
+        ghosts::add(&mut inner.ghosts, new);
+        inner.void();
+        // Under the lock, as is the writing of a record, which looks for ghosts first.
+        if let Err(e) = local::remove_record(self, &state.user) {
+            log::error!("{}: cannot remove the record: {e}", state.user);
+        }
+        self.housekeeper.haunt();
+    }
+
+    /// Refuses those whose time is over. The run they waited for stays under way until its thread returns.
+    pub(super) fn refuse_late(&self, state: &Arc<UserState>, now: Instant) {
+        let mut inner = state.lock();
+        let mut late = take_late(&mut inner.queue.waiting, now);
+        late.extend(take_late(&mut inner.queue.aboard, now));
+        if late.is_empty() {
+            return;
+        }
+        self.report(&state.user, &Trouble::TimedOut(self.config.check_timeout));
+        self.refuse(state, inner, late);
+    }
+
+    /// One clear line for the operator.
+    pub(super) fn report(&self, user: &User, trouble: &Trouble) {
+        self.limit.warn(user, &format!("{user}: list index refused: {trouble}"));
+    }
+
+    /// A handle on a managed file is released; after the last one of a user who wrote, a fence may be due.
+    pub fn released(self: &Arc<Self>, state: &Arc<UserState>, pid: u32) {
+        if let Some(creds) = state.release(pid) {
+            self.fence(state, creds);
+        }
+    }
+
+    /// Queues a fence.
+    pub(super) fn fence(self: &Arc<Self>, state: &Arc<UserState>, creds: Arc<Creds>) {
+        let mut inner = state.lock();
+        inner.queue.fences.push(creds);
+        self.kick(state, &mut inner);
+    }
+
+    /// Ends ghosts whose time is over; tells whether the user still has any.
+    pub(super) fn end_ghosts(self: &Arc<Self>, state: &Arc<UserState>) -> bool {
+        for ghost in state.end_ghosts(&*self.processes) {
+            self.fence(state, ghost.creds);
+        }
+        !state.lock().ghosts.is_empty()
+    }
+
+    /// Drops an idle user's local files. `false` when he is not idle: a run is under way, or files are open.
+    ///
+    /// # Errors
+    /// When the backing cannot be changed.
+    pub fn evict(self: &Arc<Self>, user: &User) -> std::io::Result<bool> {
+        let state = self.user(user);
+        {
+            let mut inner = state.lock();
+            if inner.queue.running || inner.has_holders() || !inner.ghosts.is_empty() {
+                return Ok(false);
+            }
+            inner.queue.running = true;
+        }
+        let _guard = RunGuard { gate: self, state: &state };
+        state.void(); // before files are looked for: an opener with a verdict must ask again
+        let Ok(_taken) = state.take() else { return Ok(false) };
+        local::remove_record(self, user)?;
+        local::purge(self, user)?;
+        Ok(true)
+    }
+
+    pub(super) fn index_path(&self, user: &User) -> Result<IndexPath, Trouble> {
+        index_path(&self.config, user)
+    }
+
+    fn mount_of(&self, user: &User) -> PathBuf {
+        let path = self.index_path(user).map(|at| at.path()).unwrap_or_default();
+        self.mounts.point_above(&path).unwrap_or_else(|e| {
+            log::error!("cannot read mountinfo: {e}");
+            PathBuf::from("/")
+        })
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        // A lock that others hold must not make the opener time out: that would leave the run under way.
+        self.config.check_timeout / 2
+    }
+}
+
+/// Who waits and has the same rights as the first: a run touches NFS with one set of rights.
+fn board(inner: &mut Inner) -> Option<Arc<Creds>> {
+    let queue = &mut inner.queue;
+    let creds = Arc::clone(&queue.waiting.first()?.creds);
+    let (aboard, waiting) = std::mem::take(&mut queue.waiting).into_iter().partition(|w| w.creds == creds);
+    queue.aboard = aboard;
+    queue.waiting = waiting;
+    Some(creds)
+}
+
+fn take_late(waiters: &mut Vec<Waiter>, now: Instant) -> Vec<Waiter> {
+    let (late, on_time) = std::mem::take(waiters).into_iter().partition(|w| w.until <= now);
+    *waiters = on_time;
+    late
+}
+
+/// Ends a run, also one that panicked: then those aboard are refused.
+struct RunGuard<'a> {
+    gate: &'a Arc<Gate>,
+    state: &'a Arc<UserState>,
+}
+
+impl Drop for RunGuard<'_> {
+    fn drop(&mut self) {
+        if !self.state.lock().queue.aboard.is_empty() {
+            self.gate.land(self.state, Err(Trouble::Overtaken));
+        }
+        let mut inner = self.state.lock();
+        inner.queue.running = false;
+        self.gate.kick(self.state, &mut inner);
+    }
+}
+
+impl Inner {
+    /// The earliest time at which somebody who waits is refused.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.queue.waiting.iter().chain(&self.queue.aboard).map(|w| w.until).min()
+    }
+}
+
+fn index_path(config: &Config, user: &User) -> Result<IndexPath, Trouble> {
+    let path = config.index.expand(user).map_err(|e| Trouble::NoPath(e.to_string()))?;
+    let base = config.index.literal_prefix().to_owned();
+    let rest = path.strip_prefix(&base).map_err(|e| Trouble::NoPath(e.to_string()))?.to_owned();
+    Ok(IndexPath { base, rest })
+}

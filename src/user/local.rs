@@ -1,0 +1,130 @@
+//! The user's files in the backing: the record, and the purge of what is managed.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::fchown;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::gate::Gate;
+use super::record::Record;
+use crate::index::dir::is_managed;
+use crate::index::lasthost::{LASTHOST, MAX_LEN};
+use crate::store::TMP_DIR;
+use crate::template::User;
+
+static NEXT_TMP: AtomicU64 = AtomicU64::new(0);
+
+/// The user's directory; `None` when there is none.
+fn dir_of(gate: &Gate, user: &User) -> io::Result<Option<OwnedFd>> {
+    let path = gate.config.layout.path_of(user).map_err(io::Error::other)?;
+    match gate.store.open_path(OsStr::from_bytes(&path)) {
+        Ok(dir) => Ok(Some(dir)),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// What we last accepted of the user; a damaged record, or one of another mount, is none.
+pub fn read_record(gate: &Gate, user: &User) -> io::Result<Option<Record>> {
+    let Some(dir) = dir_of(gate, user)? else { return Ok(None) };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(&dir, LASTHOST, flags, Mode::empty()) {
+        Ok(file) => File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(e) => return Err(e.into()),
+    };
+    let mut text = Vec::new();
+    file.take(MAX_LEN as u64).read_to_end(&mut text)?;
+    Ok(Record::parse(&text).filter(|record| record.instance == gate.instance))
+}
+
+/// Writes the record in one step.
+pub fn write_record(gate: &Gate, user: &User, record: &Record) -> io::Result<()> {
+    let dir = dir_of(gate, user)?.ok_or(Errno::NOENT)?;
+    let mut tmp = Tmp::new(gate)?;
+    tmp.file.write_all(record.to_text().as_bytes())?;
+    rustix::fs::fchmod(&tmp.file, Mode::from_raw_mode(0o644))?;
+    tmp.install(gate, &dir, OsStr::new(LASTHOST))
+}
+
+/// Removes the record.
+pub fn remove_record(gate: &Gate, user: &User) -> io::Result<()> {
+    let Some(dir) = dir_of(gate, user)? else { return Ok(()) };
+    match rustix::fs::unlinkat(&dir, LASTHOST, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Deletes the user's managed files, locks and left-overs among them. Nobody has them open.
+pub fn purge(gate: &Gate, user: &User) -> io::Result<()> {
+    let Some(dir) = dir_of(gate, user)? else { return Ok(()) };
+    let parent = gate.store.node_of(&dir)?;
+    for entry in rustix::fs::Dir::read_from(&dir)? {
+        let entry = entry?;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if is_managed(&gate.config.prefixes, name) {
+            match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => gate.kernel.forget_entry(parent, name),
+                // A directory that happens to have such a name is not Dovecot's.
+                Err(Errno::ISDIR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Puts a copy of a file of INDEX into the user's directory, with its owner, group and mode.
+pub fn install(gate: &Gate, user: &User, tmp: Tmp, owner: (u32, u32, u32), name: &OsStr) -> io::Result<()> {
+    let dir = dir_of(gate, user)?.ok_or(Errno::NOENT)?;
+    let (uid, gid, mode) = owner;
+    fchown(&tmp.file, Some(uid), Some(gid))?;
+    rustix::fs::fchmod(&tmp.file, Mode::from_raw_mode(mode & 0o666))?;
+    tmp.install(gate, &dir, name)?;
+    gate.kernel.forget_entry(gate.store.node_of(&dir)?, name);
+    Ok(())
+}
+
+/// A file in the private directory on its way to its place; removed unless it gets there.
+#[derive(Debug)]
+pub struct Tmp {
+    /// Open for writing.
+    pub file: File,
+    name: Vec<u8>,
+    root: OwnedFd,
+}
+
+impl Tmp {
+    /// Makes one.
+    pub fn new(gate: &Gate) -> io::Result<Self> {
+        let name = format!("{TMP_DIR}/{}", NEXT_TMP.fetch_add(1, Ordering::Relaxed)).into_bytes();
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = gate.store.root().try_clone_to_owned()?;
+        let file = rustix::fs::openat(&root, OsStr::from_bytes(&name), flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Tmp { file: file.into(), name, root })
+    }
+
+    fn install(mut self, gate: &Gate, dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
+        rustix::fs::renameat(gate.store.root(), OsStr::from_bytes(&self.name), dir, name)?;
+        self.name.clear();
+        Ok(())
+    }
+}
+
+impl Drop for Tmp {
+    fn drop(&mut self) {
+        if !self.name.is_empty() {
+            let name = std::ffi::OsString::from_vec(std::mem::take(&mut self.name));
+            if let Err(e) = rustix::fs::unlinkat(&self.root, &name, AtFlags::empty()) {
+                log::warn!("cannot remove {} in the backing: {e}", name.to_string_lossy());
+            }
+        }
+    }
+}

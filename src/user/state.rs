@@ -1,0 +1,333 @@
+//! What is known of one user while anything goes on: verdicts, open handles, ghosts, the directory's hold.
+//!
+//! Lives only while it is needed; an idle user costs nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::gate::Waiter;
+use super::ghosts::Ghost;
+use super::process::{Process, Processes};
+use crate::index::creds::Creds;
+use crate::template::User;
+
+/// How long one check serves its process: a login looks L up, opens it and makes it within milliseconds.
+const VERDICT_LIFE: Duration = Duration::from_secs(1);
+
+/// One user.
+#[derive(Debug)]
+pub struct UserState {
+    /// Who.
+    pub user: User,
+    inner: Mutex<Inner>,
+    /// No operation runs in the directory any more.
+    calm: Condvar,
+}
+
+/// What [`UserState`] guards.
+#[derive(Debug, Default)]
+pub struct Inner {
+    /// Grows whenever the verdicts are voided.
+    epoch: u64,
+    verdicts: Vec<Verdict>,
+    holders: HashMap<u32, Holder>,
+    pub(super) ghosts: Vec<Ghost>,
+    /// CREATE, RENAME, LINK, UNLINK, OPEN of managed names that run right now.
+    operations: u32,
+    /// A gate run has the directory for itself.
+    taken: bool,
+    /// Somebody changed the list index since the last fence.
+    wrote: bool,
+    pub(super) queue: Queue,
+}
+
+/// What waits for the user's gate, one thing at a time.
+#[derive(Default)]
+pub struct Queue {
+    pub(super) running: bool,
+    pub(super) waiting: Vec<Waiter>,
+    pub(super) aboard: Vec<Waiter>,
+    pub(super) fences: Vec<Arc<Creds>>,
+    pub(super) parked: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+#[derive(Debug)]
+struct Verdict {
+    pid: u32,
+    given: Instant,
+    process: Process,
+    creds: Arc<Creds>,
+}
+
+/// A process that has managed files open.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// How many handles.
+    pub handles: u32,
+    /// Who.
+    pub process: Process,
+    /// With what rights it came.
+    pub creds: Arc<Creds>,
+}
+
+/// A verdict for one request, good until the verdicts are voided.
+#[derive(Clone, Debug)]
+pub struct Pass {
+    pub(super) state: Arc<UserState>,
+    pub(super) epoch: u64,
+}
+
+/// What a request has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It needs a verdict.
+    Gate,
+    /// A gate run has the directory.
+    Directory,
+}
+
+/// An operation in the user's directory; while it lives no gate run takes the directory.
+#[must_use]
+#[derive(Debug)]
+pub struct Operation(Arc<UserState>);
+
+/// The user's directory, for a gate run alone.
+#[must_use]
+#[derive(Debug)]
+pub struct Taken(Arc<UserState>);
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Queue {{ running: {}, waiting: {}, aboard: {} }}", self.running, self.waiting.len(), self.aboard.len())
+    }
+}
+
+impl UserState {
+    fn new(user: User) -> Self {
+        UserState { user, inner: Mutex::default(), calm: Condvar::new() }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    /// Lets an operation begin that needs no verdict.
+    ///
+    /// # Errors
+    /// [`Wait::Directory`].
+    pub fn enter(self: &Arc<Self>) -> Result<Operation, Wait> {
+        self.begin(&mut self.lock())
+    }
+
+    /// Lets an operation of `pid` begin if it has a fresh verdict, its own or `pass`.
+    ///
+    /// # Errors
+    /// [`Wait`].
+    pub fn admit(self: &Arc<Self>, pid: u32, pass: Option<&Pass>) -> Result<Operation, Wait> {
+        let mut inner = self.lock();
+        let passed = pass.is_some_and(|p| Arc::ptr_eq(&p.state, self) && p.epoch == inner.epoch);
+        if !passed && !inner.has_verdict(pid) {
+            return Err(Wait::Gate);
+        }
+        self.begin(&mut inner)
+    }
+
+    fn begin(self: &Arc<Self>, inner: &mut Inner) -> Result<Operation, Wait> {
+        if inner.taken {
+            return Err(Wait::Directory);
+        }
+        inner.operations += 1;
+        Ok(Operation(Arc::clone(self)))
+    }
+
+    /// Runs `resume` when the directory is free again, at once if it is free now.
+    pub fn park(&self, resume: Box<dyn FnOnce() + Send>) {
+        let mut inner = self.lock();
+        if inner.taken {
+            inner.queue.parked.push(resume);
+        } else {
+            drop(inner);
+            resume();
+        }
+    }
+
+    /// Somebody changes the list index.
+    pub fn wrote(&self) {
+        self.lock().wrote = true;
+    }
+
+    /// A handle of `pid` on a managed file is released. Returns whose rights a fence needs if one is due.
+    pub fn release(&self, pid: u32) -> Option<Arc<Creds>> {
+        let mut inner = self.lock();
+        let holder = inner.holders.get_mut(&pid)?;
+        holder.handles -= 1;
+        if holder.handles > 0 {
+            return None;
+        }
+        let last = inner.holders.remove(&pid)?;
+        let due = inner.holders.is_empty() && std::mem::take(&mut inner.wrote);
+        due.then_some(last.creds)
+    }
+
+    /// Makes all verdicts given so far worthless.
+    pub(super) fn void(&self) {
+        self.lock().void();
+    }
+
+    /// Takes the directory when no operation runs and nobody holds a file open.
+    ///
+    /// # Errors
+    /// Those who hold files open, as the ghosts they are if the files have to go all the same.
+    pub(super) fn take(self: &Arc<Self>) -> Result<Taken, Vec<Ghost>> {
+        let mut inner = self.lock();
+        while inner.operations > 0 {
+            self.calm.wait(&mut inner);
+        }
+        if inner.holders.is_empty() {
+            inner.taken = true;
+            return Ok(Taken(Arc::clone(self)));
+        }
+        let held = inner.holders.values();
+        let held = held.map(|h| Ghost { process: h.process, creds: Arc::clone(&h.creds), moved_on: false });
+        Err(held.collect())
+    }
+
+    /// Drops ghosts whose time has ended; returns them.
+    pub(super) fn end_ghosts(&self, processes: &dyn Processes) -> Vec<Ghost> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let (live, ended) = std::mem::take(&mut inner.ghosts)
+            .into_iter()
+            .partition(|ghost| ghost.lives(&inner.holders, processes));
+        inner.ghosts = live;
+        ended
+    }
+
+    /// Whether the state says nothing that a new one would not say.
+    fn is_idle(&self) -> bool {
+        let mut inner = self.lock();
+        inner.drop_old_verdicts();
+        let queue = &inner.queue;
+        let quiet = !queue.running && queue.waiting.is_empty() && queue.fences.is_empty() && queue.parked.is_empty();
+        quiet && inner.verdicts.is_empty() && inner.holders.is_empty() && inner.ghosts.is_empty() && !inner.wrote
+    }
+}
+
+impl Inner {
+    pub(super) fn void(&mut self) {
+        self.epoch += 1;
+        self.verdicts.clear();
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub(super) fn has_holders(&self) -> bool {
+        !self.holders.is_empty()
+    }
+
+    /// Gives `process` a verdict that its further requests share.
+    pub(super) fn give_verdict(&mut self, process: Process, creds: Arc<Creds>) {
+        self.drop_old_verdicts();
+        if process.pid != 0 {
+            self.verdicts.push(Verdict { pid: process.pid, given: Instant::now(), process, creds });
+        }
+    }
+
+    fn has_verdict(&mut self, pid: u32) -> bool {
+        self.drop_old_verdicts();
+        pid != 0 && self.verdicts.iter().any(|v| v.pid == pid)
+    }
+
+    fn drop_old_verdicts(&mut self) {
+        self.verdicts.retain(|v| v.given.elapsed() < VERDICT_LIFE);
+    }
+}
+
+impl Operation {
+    /// Whose directory it runs in.
+    pub fn state(&self) -> &Arc<UserState> {
+        &self.0
+    }
+
+    /// The process now holds a managed file open. `who` is asked for when its verdict does not tell.
+    pub fn hold(&self, pid: u32, who: impl FnOnce() -> (Process, Creds)) {
+        let mut inner = self.0.lock();
+        if let Some(holder) = inner.holders.get_mut(&pid) {
+            holder.handles += 1;
+            return;
+        }
+        let known = inner.verdicts.iter().find(|v| v.pid == pid).map(|v| (v.process, Arc::clone(&v.creds)));
+        let (process, creds) = known.unwrap_or_else(|| {
+            let (process, creds) = who();
+            (process, Arc::new(creds))
+        });
+        inner.holders.insert(pid, Holder { handles: 1, process, creds });
+    }
+}
+
+impl Drop for Operation {
+    fn drop(&mut self) {
+        let mut inner = self.0.lock();
+        inner.operations -= 1;
+        if inner.operations == 0 {
+            self.0.calm.notify_all();
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let parked = {
+            let mut inner = self.0.lock();
+            inner.taken = false;
+            std::mem::take(&mut inner.queue.parked)
+        };
+        for resume in parked {
+            resume();
+        }
+    }
+}
+
+/// All users about whom something is known.
+#[derive(Debug, Default)]
+pub struct Users {
+    states: DashMap<User, Arc<UserState>>,
+}
+
+impl Users {
+    /// The user's state.
+    pub fn get(&self, user: &User) -> Arc<UserState> {
+        if let Some(state) = self.states.get(user) {
+            return Arc::clone(&state);
+        }
+        let state = self.states.entry(user.clone()).or_insert_with(|| Arc::new(UserState::new(user.clone())));
+        Arc::clone(&state)
+    }
+
+    /// Forgets users about whom nothing is known any more.
+    pub fn sweep(&self) {
+        self.states.retain(|_, state| Arc::strong_count(state) > 1 || !state.is_idle());
+    }
+
+    /// How many users something is known about.
+    pub fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Whether nothing is known about anybody.
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// Those for whom `wanted` holds.
+    pub fn matching(&self, wanted: impl Fn(&Inner) -> bool) -> Vec<Arc<UserState>> {
+        let states = self.states.iter().filter(|state| wanted(&state.lock()));
+        states.map(|state| Arc::clone(&state)).collect()
+    }
+}

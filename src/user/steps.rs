@@ -1,0 +1,99 @@
+//! The named steps of the gate, in their order: where tests let the daemon die.
+
+use std::sync::Arc;
+
+/// A step that has just been taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Verdicts are void, the directory is ours.
+    Taken,
+    /// The record is gone.
+    RecordRemoved,
+    /// The local files are gone.
+    Purged,
+    /// The new .lasthost lies beside the old one.
+    ClaimWritten,
+    /// It has been renamed over it.
+    Claimed,
+    /// INDEX/L is locked.
+    Locked,
+    /// Its copy lies in the private directory.
+    Copied,
+    /// All but L are in place.
+    PartInstalled,
+    /// L is in place.
+    Installed,
+    /// The record is written.
+    Recorded,
+    /// The claim is still ours and INDEX/L what was copied.
+    Rechecked,
+    /// All but L are deleted on NFS.
+    PartDeleted,
+    /// L is deleted on NFS.
+    Deleted,
+}
+
+impl Step {
+    /// All steps, in their order.
+    pub const ALL: [Step; 13] = [
+        Step::Taken,
+        Step::RecordRemoved,
+        Step::Purged,
+        Step::ClaimWritten,
+        Step::Claimed,
+        Step::Locked,
+        Step::Copied,
+        Step::PartInstalled,
+        Step::Installed,
+        Step::Recorded,
+        Step::Rechecked,
+        Step::PartDeleted,
+        Step::Deleted,
+    ];
+
+    /// Its name, as in `LISTINDEXFS_CRASH_AT=claimed`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Taken => "taken",
+            Step::RecordRemoved => "record-removed",
+            Step::Purged => "purged",
+            Step::ClaimWritten => "claim-written",
+            Step::Claimed => "claimed",
+            Step::Locked => "locked",
+            Step::Copied => "copied",
+            Step::PartInstalled => "part-installed",
+            Step::Installed => "installed",
+            Step::Recorded => "recorded",
+            Step::Rechecked => "rechecked",
+            Step::PartDeleted => "part-deleted",
+            Step::Deleted => "deleted",
+        }
+    }
+}
+
+/// What is run after each step.
+pub type OnStep = Arc<dyn Fn(Step) + Send + Sync>;
+
+/// Nothing happens at any step.
+pub fn none() -> OnStep {
+    Arc::new(|_| {})
+}
+
+/// In debug builds: SIGKILL to ourselves after the step that `LISTINDEXFS_CRASH_AT` names.
+#[cfg(debug_assertions)]
+pub fn crash_from_env() -> OnStep {
+    let Ok(at) = std::env::var("LISTINDEXFS_CRASH_AT") else { return none() };
+    log::warn!("will die after step {at}");
+    Arc::new(move |step| {
+        if step.name() == at {
+            let me = rustix::process::getpid();
+            let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+        }
+    })
+}
+
+/// Release builds know no crash points.
+#[cfg(not(debug_assertions))]
+pub fn crash_from_env() -> OnStep {
+    none()
+}
