@@ -30,19 +30,21 @@ impl Results {
 
     pub fn print(&self, contestants: &[Contestant]) {
         println!("Ratios are medians over rounds, with the least and the greatest.");
-        if !self.ops.is_empty() {
-            println!("\nOperations per second");
-            println!(
-                "{}",
-                table::of_ratios(&self.ops, contestants, "threads", "ops/s")
-            );
-        }
-        if !self.imap.is_empty() {
-            println!("\nIMAP sessions per second");
-            println!(
-                "{}",
-                table::of_ratios(&self.imap, contestants, "clients", "sessions/s")
-            );
+        for to in [DIRECT, BINDFS]
+            .into_iter()
+            .filter(|to| contestants.iter().any(|c| c.name == *to))
+        {
+            for (series, at_once, rate) in [
+                (&self.ops, "threads", "ops/s"),
+                (&self.imap, "clients", "IMAP sessions/s"),
+            ] {
+                if !series.is_empty() {
+                    println!(
+                        "\n{}",
+                        table::of_ratios(series, contestants, to, at_once, rate)
+                    );
+                }
+            }
         }
         if !self.requests.is_empty() {
             println!("\nFUSE requests per Dovecot session, by opcode");

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::contestant::{BINDFS, Contestant, DIRECT};
+use crate::contestant::Contestant;
 use crate::series::{Series, Spread};
 
 /// Rows of cells; the first row is the heading.
@@ -49,10 +49,11 @@ impl fmt::Display for Table {
     }
 }
 
-/// The rates of plain tmpfs, and the others' ratios to it and to bindfs.
+/// The rates of `to`, and the others' ratios to it.
 pub fn of_ratios(
     series: &[Series],
     contestants: &[Contestant],
+    to: &str,
     at_once: &str,
     rate: &str,
 ) -> Table {
@@ -60,26 +61,18 @@ pub fn of_ratios(
         contestants
             .iter()
             .map(|c| c.name)
-            .filter(|name| *name != DIRECT)
+            .filter(|name| *name != to)
     };
-    let to_bindfs =
-        || others().filter(|name| *name != BINDFS && others().any(|name| name == BINDFS));
-    let mut heading = vec![
-        String::new(),
-        at_once.to_owned(),
-        format!("{DIRECT} {rate}"),
-    ];
-    heading.extend(others().map(|name| format!("{name} : {DIRECT}")));
-    heading.extend(to_bindfs().map(|name| format!("{name} : {BINDFS}")));
+    let mut heading = vec![String::new(), at_once.to_owned(), format!("{to} {rate}")];
+    heading.extend(others().map(|name| format!("{name} : {to}")));
     let mut table = Table::new(heading);
     for one in series {
         let mut row = vec![one.name.to_owned(), one.at_once.to_string()];
         row.push(
-            one.rate(DIRECT)
+            one.rate(to)
                 .map_or_else(String::new, |s| thousands(s.median)),
         );
-        row.extend(others().map(|name| cell(one.ratio(name, DIRECT))));
-        row.extend(to_bindfs().map(|name| cell(one.ratio(name, BINDFS))));
+        row.extend(others().map(|name| cell(one.ratio(name, to))));
         table.row(row);
     }
     table

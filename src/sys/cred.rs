@@ -31,7 +31,10 @@ impl ActAs {
     pub fn new(uid: u32, gid: u32, groups: &[u32]) -> io::Result<Self> {
         let was = current_groups()?;
         set_groups(groups)?;
-        let guard = ActAs { groups: was, _this_thread: PhantomData };
+        let guard = ActAs {
+            groups: was,
+            _this_thread: PhantomData,
+        };
         set_fs_ids(uid, gid)?; // an error drops the guard, which goes back
         Ok(guard)
     }
@@ -52,7 +55,9 @@ impl OwnAs {
     /// When the process lacks `CAP_SETUID`, `CAP_SETGID` or `CAP_SETPCAP`.
     pub fn new(uid: u32, gid: u32) -> io::Result<Self> {
         secure_bits(SECBIT_NO_SETUID_FIXUP)?;
-        let guard = OwnAs { _this_thread: PhantomData };
+        let guard = OwnAs {
+            _this_thread: PhantomData,
+        };
         set_fs_ids(uid, gid)?;
         Ok(guard)
     }
@@ -68,7 +73,9 @@ impl Drop for OwnAs {
 
 fn secure_bits(bits: libc::c_ulong) -> io::Result<()> {
     // SAFETY: takes integers only and changes this thread's credentials, no memory.
-    check(i64::from(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits, 0, 0, 0) }))
+    check(i64::from(unsafe {
+        libc::prctl(libc::PR_SET_SECUREBITS, bits, 0, 0, 0)
+    }))
 }
 
 fn set_fs_ids(uid: u32, gid: u32) -> io::Result<()> {
@@ -89,7 +96,11 @@ fn set_fs_id(call: libc::c_long, id: u32) -> io::Result<()> {
         libc::syscall(call, id);
         libc::syscall(call, -1)
     };
-    if now as u32 == id { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::EPERM)) }
+    if now as u32 == id {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EPERM))
+    }
 }
 
 fn current_groups() -> io::Result<Vec<libc::gid_t>> {
@@ -110,7 +121,11 @@ fn set_groups(groups: &[libc::gid_t]) -> io::Result<()> {
 }
 
 fn check(rc: i64) -> io::Result<()> {
-    if rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if rc < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -163,7 +178,10 @@ mod tests {
             let made = std::fs::metadata(&file).unwrap();
             assert_eq!((made.uid(), made.gid()), (1234, 1235));
             let _as = ActAs::new(1234, 1235, &[]).unwrap();
-            assert!(std::fs::read(&file).is_err(), "rights are dropped again with ActAs");
+            assert!(
+                std::fs::read(&file).is_err(),
+                "rights are dropped again with ActAs"
+            );
         });
     }
 }

@@ -67,7 +67,14 @@ pub fn open(layout: Layout, on: BorrowedFd<'_>, id: u64, flags: OFlags) -> io::R
     let mut raw = unpack(layout, id);
     let flags = (flags | OFlags::CLOEXEC).bits() as i32;
     // SAFETY: `raw` is a complete handle of `raw.bytes` bytes that outlives the call; `on` is open.
-    let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, on.as_raw_fd(), &raw mut raw, flags) };
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_open_by_handle_at,
+            on.as_raw_fd(),
+            &raw mut raw,
+            flags,
+        )
+    };
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -76,7 +83,11 @@ pub fn open(layout: Layout, on: BorrowedFd<'_>, id: u64, flags: OFlags) -> io::R
 }
 
 fn raw_handle(dir: BorrowedFd<'_>, name: &CStr, flags: i32) -> io::Result<Raw> {
-    let mut raw = Raw { bytes: 16, kind: 0, words: [0; 4] };
+    let mut raw = Raw {
+        bytes: 16,
+        kind: 0,
+        words: [0; 4],
+    };
     let mut mount_id = 0i32;
     // SAFETY: `raw` has room for the 16 bytes it announces, `name` is NUL-terminated, all outlive the call.
     let rc = unsafe {
@@ -89,7 +100,11 @@ fn raw_handle(dir: BorrowedFd<'_>, name: &CStr, flags: i32) -> io::Result<Raw> {
             flags,
         )
     };
-    if rc == 0 { Ok(raw) } else { Err(io::Error::last_os_error()) }
+    if rc == 0 {
+        Ok(raw)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn pack(layout: Layout, raw: Raw) -> io::Result<u64> {
@@ -104,8 +119,16 @@ fn pack(layout: Layout, raw: Raw) -> io::Result<u64> {
 fn unpack(layout: Layout, id: u64) -> Raw {
     let (generation, ino) = ((id >> 32) as u32, id as u32);
     match layout {
-        Layout::Shmem => Raw { bytes: 12, kind: FILEID_INO32_GEN, words: [generation, ino, 0, 0] },
-        Layout::Ino32Gen => Raw { bytes: 8, kind: FILEID_INO32_GEN, words: [ino, generation, 0, 0] },
+        Layout::Shmem => Raw {
+            bytes: 12,
+            kind: FILEID_INO32_GEN,
+            words: [generation, ino, 0, 0],
+        },
+        Layout::Ino32Gen => Raw {
+            bytes: 8,
+            kind: FILEID_INO32_GEN,
+            words: [ino, generation, 0, 0],
+        },
     }
 }
 
@@ -123,7 +146,14 @@ mod tests {
 
     #[test]
     fn an_inode_number_above_32_bits_is_refused() {
-        let raw = Raw { bytes: 12, kind: FILEID_INO32_GEN, words: [1, 2, 3, 0] };
-        assert_eq!(pack(Layout::Shmem, raw).unwrap_err().raw_os_error(), Some(libc::EOVERFLOW));
+        let raw = Raw {
+            bytes: 12,
+            kind: FILEID_INO32_GEN,
+            words: [1, 2, 3, 0],
+        };
+        assert_eq!(
+            pack(Layout::Shmem, raw).unwrap_err().raw_os_error(),
+            Some(libc::EOVERFLOW)
+        );
     }
 }
