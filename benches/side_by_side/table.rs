@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::contestant::Contestant;
+use crate::contestant::{Contestant, DIRECT};
 use crate::series::{Series, Spread};
 
 /// Rows of cells; the first row is the heading.
@@ -49,7 +49,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// The rates of `to`, and the others' ratios to it.
+/// The rates of `to`, and the ratios of the others, plain tmpfs apart, to it.
 pub fn of_ratios(
     series: &[Series],
     contestants: &[Contestant],
@@ -61,7 +61,7 @@ pub fn of_ratios(
         contestants
             .iter()
             .map(|c| c.name)
-            .filter(|name| *name != to)
+            .filter(|name| ![DIRECT, to].contains(name))
     };
     let mut heading = vec![String::new(), at_once.to_owned(), format!("{to} {rate}")];
     heading.extend(others().map(|name| format!("{name} : {to}")));
