@@ -5,7 +5,12 @@
 pub mod cli;
 mod daemon;
 pub mod exit;
+pub mod fs;
 pub mod fuse;
+pub mod index;
+pub mod log_limit;
 pub mod options;
+pub mod store;
 pub mod sys;
 pub mod template;
+pub mod user;

@@ -18,7 +18,7 @@ fn a_list_index_in_index_is_right_on_both_hosts() {
                 .format(format)
                 .start()
         });
-        if let Err(stale) = Rounds::new(&hosts, &format!("user{format:?}")).run(8) {
+        if let Err(stale) = Rounds::new(&hosts.each_ref(), &format!("user{format:?}")).run(8) {
             panic!("{format:?}: {}", stale.story);
         }
         finish(hosts);
@@ -34,7 +34,7 @@ fn unguarded_list_indexes_in_ram_are_found_stale() {
     }
     let lab = Lab::new();
     let hosts = ["a", "b"].map(|host| Config::new(&lab, host).listindex(&lab.ram(host)).start());
-    let Err(stale) = Rounds::new(&hosts, "alice").run(50) else {
+    let Err(stale) = Rounds::new(&hosts.each_ref(), "alice").run(50) else {
         panic!("50 rounds without a gate were all right")
     };
     eprintln!("found in round {}", stale.round);

@@ -1,78 +1,489 @@
-//! Stand-in for the FUSE adapter: an empty root, to try the program with.
+//! The FUSE adapter: turns requests into calls of the core and results into replies, and nothing else.
 
-use std::io;
+mod notify;
+mod reply;
+
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::Context;
 use fuser::{
-    Config as SessionConfig, Errno, FileAttr, FileHandle, FileType, Filesystem, Generation,
-    INodeNo, ReplyAttr, ReplyDirectory, ReplyEntry, ReplyStatfs, Request, Session, SessionACL,
+    BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, KernelConfig, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL,
+    TimeOrNow, WriteFlags,
 };
+use rustix::fs::{FallocateFlags, OFlags, Timespec, Timestamps};
 
+use self::notify::Invalidator;
+use self::reply::{Replied, Runner};
+use crate::fs::{Change, Core, Handle};
+use crate::index::lasthost::Instance;
 use crate::options::Config;
+use crate::store::{Node, Store};
+use crate::user::claim::random_u128;
+use crate::user::gate::{Gate, Parts};
+use crate::user::process::Proc;
+use crate::user::steps;
+
+/// Threads that read requests: as many as can use the cores; slow work has threads of its own.
+const READERS: usize = 4;
+/// The largest WRITE, bytes. A list index is smaller; each reader keeps a buffer of fuser's own size.
+const MAX_WRITE: u32 = 1 << 20;
 
 /// A session with the kernel.
-pub struct Server(Session<Empty>);
-
-struct Empty;
-
-const TTL: Duration = Duration::from_secs(1);
-
-fn root() -> FileAttr {
-    FileAttr {
-        ino: INodeNo(1),
-        size: 0,
-        blocks: 0,
-        atime: UNIX_EPOCH,
-        mtime: UNIX_EPOCH,
-        ctime: UNIX_EPOCH,
-        crtime: UNIX_EPOCH,
-        kind: FileType::Directory,
-        perm: 0o755,
-        nlink: 2,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 4096,
-        flags: 0,
-    }
-}
-
-impl Filesystem for Empty {
-    fn lookup(&self, _: &Request, _: INodeNo, name: &std::ffi::OsStr, reply: ReplyEntry) {
-        match name == "d0" {
-            true => {
-                let attr = FileAttr {
-                    ino: INodeNo(2),
-                    ..root()
-                };
-                reply.entry(&TTL, &attr, Generation(0));
-            }
-            false => reply.error(Errno::ENOENT),
-        }
-    }
-    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        reply.attr(&TTL, &FileAttr { ino, ..root() });
-    }
-    fn readdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, reply: ReplyDirectory) {
-        reply.ok();
-    }
-    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        reply.statfs(1, 1, 1, 1, 1, 4096, 255, 4096);
-    }
-}
+pub struct Server(Session<Adapter>);
 
 impl Server {
-    /// Answers the kernel's INIT.
-    pub fn start(_: Arc<Config>, dev_fuse: OwnedFd) -> anyhow::Result<Self> {
-        let config = SessionConfig::default();
-        let session = Session::from_fd(Empty, dev_fuse, SessionACL::All, config)?;
-        Ok(Self(session))
+    /// Begins to serve a mount made on `dev_fuse`: does the INIT handshake.
+    ///
+    /// # Errors
+    /// When the backing cannot be used or the kernel does not shake hands.
+    pub fn start(config: Arc<Config>, dev_fuse: OwnedFd) -> anyhow::Result<Self> {
+        let store = Store::open(&config.backing)
+            .with_context(|| format!("failed to open the backing {}", config.backing.display()))?;
+        let store = Arc::new(store);
+        let invalidator = Invalidator::default();
+        let parts = Parts {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            instance: Instance(random_u128()),
+            processes: Box::new(Proc),
+            kernel: Box::new(invalidator.clone()),
+            on_step: steps::crash_from_env(),
+        };
+        let gate = Gate::new(parts).context("failed to start the gate")?;
+        let core = Core::new(config, store, gate);
+        let adapter = Adapter {
+            run: Runner::new(core),
+        };
+        let session = Session::from_fd(adapter, dev_fuse, SessionACL::All, session_config())
+            .context("failed to shake hands with the kernel")?;
+        invalidator
+            .start(session.notifier())
+            .context("failed to start a thread")?;
+        Ok(Server(session))
     }
 
-    /// Serves until the mount is gone.
-    pub fn run(self) -> io::Result<()> {
+    /// Serves until the mount ends.
+    ///
+    /// # Errors
+    /// When `/dev/fuse` fails.
+    pub fn run(self) -> std::io::Result<()> {
         self.0.run()
+    }
+}
+
+fn session_config() -> fuser::Config {
+    let mut config = fuser::Config::default();
+    config.acl = SessionACL::All;
+    config.n_threads = Some(READERS);
+    config
+}
+
+/// The callbacks: each names an operation of the core and what its result looks like to the kernel.
+struct Adapter {
+    run: Runner,
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        // A slow gate in LOOKUP then blocks nobody but its own user. Offered by every kernel we serve.
+        let wanted = InitFlags::FUSE_PARALLEL_DIROPS;
+        config
+            .add_capabilities(wanted)
+            .map_err(|_| std::io::Error::other("the kernel lacks FUSE_PARALLEL_DIROPS"))?;
+        if let Err(nearest) = config.set_max_write(MAX_WRITE) {
+            log::debug!("max_write is {nearest}");
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let (parent, name) = (Node(parent.0), name.to_owned());
+        self.run.op(
+            "lookup",
+            req,
+            move |fs, call| fs.lookup(call, parent, &name),
+            reply,
+        );
+    }
+
+    fn forget(&self, _req: &Request, _ino: INodeNo, _nlookup: u64) {}
+
+    fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
+        self.run
+            .op("getattr", req, move |fs, _| fs.getattr(Node(ino.0)), reply);
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let change = Change {
+            mode,
+            uid,
+            gid,
+            size,
+            times: times(atime, mtime),
+        };
+        self.run.op(
+            "setattr",
+            req,
+            move |fs, _| fs.setattr(Node(ino.0), &change),
+            reply,
+        );
+    }
+
+    fn mkdir(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        reply: ReplyEntry,
+    ) {
+        let (parent, name) = (Node(parent.0), name.to_owned());
+        self.run.op(
+            "mkdir",
+            req,
+            move |fs, call| fs.mkdir(call, parent, &name, mode & !umask),
+            reply,
+        );
+    }
+
+    fn mknod(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _mode: u32,
+        _umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn symlink(
+        &self,
+        _req: &Request,
+        _parent: INodeNo,
+        _name: &OsStr,
+        _target: &std::path::Path,
+        reply: ReplyEntry,
+    ) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.run.op(
+            "unlink",
+            req,
+            move |fs, _| fs.unlink(Node(parent.0), &name),
+            reply,
+        );
+    }
+
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let name = name.to_owned();
+        self.run.op(
+            "rmdir",
+            req,
+            move |fs, _| fs.rmdir(Node(parent.0), &name),
+            reply,
+        );
+    }
+
+    fn rename(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let (name, newname) = (name.to_owned(), newname.to_owned());
+        let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
+        let op = move |fs: &Core, _: &_| {
+            fs.rename(
+                (Node(parent.0), &name),
+                (Node(newparent.0), &newname),
+                flags,
+            )
+        };
+        self.run.op("rename", req, op, reply);
+    }
+
+    fn link(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        newparent: INodeNo,
+        newname: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        let newname = newname.to_owned();
+        self.run.op(
+            "link",
+            req,
+            move |fs, call| fs.link(call, Node(ino.0), Node(newparent.0), &newname),
+            reply,
+        );
+    }
+
+    fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let flags = OFlags::from_bits_retain(flags.0 as u32);
+        self.run.op(
+            "open",
+            req,
+            move |fs, call| fs.open(call, Node(ino.0), flags),
+            reply,
+        );
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (parent, name, mode) = (Node(parent.0), name.to_owned(), mode & !umask);
+        let flags = OFlags::from_bits_retain(flags as u32);
+        self.run.op(
+            "create",
+            req,
+            move |fs, call| fs.create(call, parent, &name, mode, flags),
+            reply,
+        );
+    }
+
+    fn read(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        self.run.op(
+            "read",
+            req,
+            move |fs, _| fs.read(Node(ino.0), offset, size),
+            reply,
+        );
+    }
+
+    fn write(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        data: &[u8],
+        _write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        self.run.now(
+            "write",
+            req,
+            |fs, _| fs.write(Node(ino.0), offset, data).map(|()| data.len()),
+            reply,
+        );
+    }
+
+    // The kernel asks once and never again: nothing is delayed that would need flushing to tmpfs.
+    fn flush(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsync(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fsyncdir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn release(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        _lock_owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.run.now(
+            "release",
+            req,
+            |fs, _| fs.release(Node(ino.0), Handle(fh.0)),
+            reply,
+        );
+    }
+
+    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.opened(
+            FileHandle(self.run.core().opendir().0),
+            fuser::FopenFlags::empty(),
+        );
+    }
+
+    fn readdir(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        fh: FileHandle,
+        offset: u64,
+        reply: ReplyDirectory,
+    ) {
+        self.run.op(
+            "readdir",
+            req,
+            move |fs, _| fs.readdir(Node(ino.0), Handle(fh.0), offset),
+            reply,
+        );
+    }
+
+    fn releasedir(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        fh: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        self.run.core().releasedir(Handle(fh.0));
+        reply.ok();
+    }
+
+    fn statfs(&self, req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        self.run.op("statfs", req, |fs, _| fs.statfs(), reply);
+    }
+
+    fn getxattr(
+        &self,
+        _req: &Request,
+        _ino: INodeNo,
+        _name: &OsStr,
+        _size: u32,
+        reply: ReplyXattr,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _req: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fallocate(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _fh: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let mode = FallocateFlags::from_bits_retain(mode as u32);
+        self.run.op(
+            "fallocate",
+            req,
+            move |fs, _| fs.fallocate(Node(ino.0), mode, offset, length),
+            reply,
+        );
+    }
+}
+
+/// `utimensat(2)` times; `None` when neither is given.
+fn times(atime: Option<TimeOrNow>, mtime: Option<TimeOrNow>) -> Option<Timestamps> {
+    (atime.is_some() || mtime.is_some()).then(|| Timestamps {
+        last_access: time(atime),
+        last_modification: time(mtime),
+    })
+}
+
+fn time(time: Option<TimeOrNow>) -> Timespec {
+    let special = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    match time {
+        None => special(rustix::fs::UTIME_OMIT),
+        Some(TimeOrNow::Now) => special(rustix::fs::UTIME_NOW),
+        Some(TimeOrNow::SpecificTime(at)) => match at.duration_since(UNIX_EPOCH) {
+            Ok(since) => Timespec {
+                tv_sec: since.as_secs() as i64,
+                tv_nsec: since.subsec_nanos().into(),
+            },
+            Err(before) => {
+                let before = before.duration();
+                let borrow = i64::from(before.subsec_nanos() > 0);
+                let tv_nsec = (1_000_000_000 - before.subsec_nanos()) % 1_000_000_000;
+                Timespec {
+                    tv_sec: -(before.as_secs() as i64) - borrow,
+                    tv_nsec: tv_nsec.into(),
+                }
+            }
+        },
+    }
+}
+
+impl Replied<()> for ReplyEmpty {
+    fn answer(self, (): ()) {
+        self.ok();
+    }
+
+    fn fail(self, errno: Errno) {
+        self.error(errno);
     }
 }

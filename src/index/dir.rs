@@ -11,7 +11,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, Timespec, Timestamps};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, ResolveFlags, Statx, StatxFlags, Timespec, Timestamps,
+};
 use rustix::io::Errno;
 
 use super::Trouble;
@@ -20,8 +22,9 @@ use super::guard::{MountTable, accepts};
 use super::lasthost::{Identity, LASTHOST, LastHost, MAX_LEN};
 use crate::options::IndexFs;
 
-const BENEATH: ResolveFlags =
-    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS);
 /// As often as Dovecot retries a path that answers ESTALE.
 const ESTALE_TRIES: usize = 10;
 
@@ -65,19 +68,40 @@ impl IndexDir {
     ///
     /// # Errors
     /// [`Trouble`] for everything else.
-    pub fn open(at: &IndexPath, creds: &Creds, mounts: &MountTable, fs: &IndexFs) -> Result<Option<Self>, Trouble> {
+    pub fn open(
+        at: &IndexPath,
+        creds: &Creds,
+        mounts: &MountTable,
+        fs: &IndexFs,
+    ) -> Result<Option<Self>, Trouble> {
         let path = at.path();
         for _ in 0..ESTALE_TRIES {
             let _as = creds.act().map_err(io_at("take the rights for", &path))?;
-            let Some(dir) = walk(at, mounts, fs)? else { return Ok(None) };
-            match rustix::fs::statx(&dir, "", AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC, fields()) {
+            let Some(dir) = walk(at, mounts, fs)? else {
+                return Ok(None);
+            };
+            match rustix::fs::statx(
+                &dir,
+                "",
+                AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC,
+                fields(),
+            ) {
                 Ok(stat) => {
                     check_fs(&path, stat.stx_mnt_id, mounts, fs)?;
-                    return Ok(Some(IndexDir { dir, at: path, creds: creds.clone() }));
+                    return Ok(Some(IndexDir {
+                        dir,
+                        at: path,
+                        creds: creds.clone(),
+                    }));
                 }
                 // By path, ESTALE makes the kernel walk anew and drop what it had cached on the way.
                 Err(Errno::STALE) => {
-                    let _ = rustix::fs::statx(rustix::fs::CWD, &path, AtFlags::STATX_FORCE_SYNC, fields());
+                    let _ = rustix::fs::statx(
+                        rustix::fs::CWD,
+                        &path,
+                        AtFlags::STATX_FORCE_SYNC,
+                        fields(),
+                    );
                 }
                 Err(e) => return Err(io_at("stat", &path)(e.into())),
             }
@@ -125,11 +149,17 @@ impl IndexDir {
     /// As [`IndexDir::look`].
     pub fn read_lasthost(&self) -> Result<Option<(Identity, Option<LastHost>)>, Trouble> {
         let name = OsStr::new(LASTHOST);
-        let Some(mut opened) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
+        let Some(mut opened) = self.open_file(name, OFlags::RDONLY)? else {
+            return Ok(None);
+        };
         let mut text = Vec::new();
-        let read = opened.file.by_ref().take(MAX_LEN as u64 + 1).read_to_end(&mut text);
+        let read = Read::by_ref(&mut opened.file)
+            .take(MAX_LEN as u64 + 1)
+            .read_to_end(&mut text);
         read.map_err(self.io("read", name))?;
-        let ours = (text.len() <= MAX_LEN).then(|| LastHost::parse(&text)).flatten();
+        let ours = (text.len() <= MAX_LEN)
+            .then(|| LastHost::parse(&text))
+            .flatten();
         Ok(Some((opened.identity, ours)))
     }
 
@@ -140,14 +170,24 @@ impl IndexDir {
     pub fn open_file(&self, name: &OsStr, flags: OFlags) -> Result<Option<IndexFile>, Trouble> {
         let _as = self.act()?;
         for _ in 0..ESTALE_TRIES {
-            let fresh = rustix::fs::openat(&self.dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            let fresh = rustix::fs::openat(
+                &self.dir,
+                ".",
+                OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+                Mode::empty(),
+            );
             let fresh = fresh.map_err(|e| self.io("open", OsStr::new("."))(e.into()))?;
-            let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let flags =
+                flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
             match rustix::fs::openat2(&fresh, name, flags, Mode::empty(), BENEATH) {
                 Ok(fd) => return self.opened(name, fd).map(Some),
                 Err(Errno::NOENT) => return Ok(None),
                 Err(Errno::STALE | Errno::AGAIN) => {}
-                Err(Errno::LOOP) => return Err(Trouble::Symlink { path: self.at.join(name) }),
+                Err(Errno::LOOP) => {
+                    return Err(Trouble::Symlink {
+                        path: self.at.join(name),
+                    });
+                }
                 // A FIFO without a reader, a socket: what it is tells better than the errno.
                 Err(e) => {
                     self.check_kind(name)?;
@@ -159,10 +199,15 @@ impl IndexDir {
     }
 
     fn opened(&self, name: &OsStr, fd: OwnedFd) -> Result<IndexFile, Trouble> {
-        let stat = rustix::fs::statx(&fd, "", AtFlags::EMPTY_PATH, fields()).map_err(|e| self.io("stat", name)(e.into()))?;
+        let stat = rustix::fs::statx(&fd, "", AtFlags::EMPTY_PATH, fields())
+            .map_err(|e| self.io("stat", name)(e.into()))?;
         self.check_regular(name, u32::from(stat.stx_mode))?;
         let owner = (stat.stx_uid, stat.stx_gid, u32::from(stat.stx_mode) & 0o777);
-        Ok(IndexFile { file: fd.into(), identity: identity(&stat), owner })
+        Ok(IndexFile {
+            file: fd.into(),
+            identity: identity(&stat),
+            owner,
+        })
     }
 
     fn check_kind(&self, name: &OsStr) -> Result<(), Trouble> {
@@ -173,8 +218,13 @@ impl IndexDir {
     fn check_regular(&self, name: &OsStr, mode: u32) -> Result<(), Trouble> {
         match FileType::from_raw_mode(mode) {
             FileType::RegularFile => Ok(()),
-            FileType::Symlink => Err(Trouble::Symlink { path: self.at.join(name) }),
-            _ => Err(Trouble::WrongKind { path: self.at.join(name), expected: "regular file" }),
+            FileType::Symlink => Err(Trouble::Symlink {
+                path: self.at.join(name),
+            }),
+            _ => Err(Trouble::WrongKind {
+                path: self.at.join(name),
+                expected: "regular file",
+            }),
         }
     }
 
@@ -186,7 +236,9 @@ impl IndexDir {
         let _as = self.act()?;
         let list = || -> io::Result<Vec<OsString>> {
             let mut names = Vec::new();
-            for entry in rustix::fs::Dir::read_from(&self.dir)? {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let dir = rustix::fs::openat(&self.dir, ".", flags, Mode::empty())?;
+            for entry in rustix::fs::Dir::new(dir)? {
                 let name = OsString::from_vec(entry?.file_name().to_bytes().to_vec());
                 if wanted(&name) {
                     names.push(name);
@@ -213,22 +265,42 @@ impl IndexDir {
     ///
     /// # Errors
     /// [`Trouble::Io`], `EEXIST` among them.
-    pub fn make(&self, name: &OsStr, text: &[u8], mtime: Option<SystemTime>) -> Result<IndexFile, Trouble> {
+    pub fn make(
+        &self,
+        name: &OsStr,
+        text: &[u8],
+        mtime: Option<SystemTime>,
+    ) -> Result<IndexFile, Trouble> {
         let _as = self.act()?;
         let make = || -> io::Result<(File, Statx)> {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let mut file = File::from(rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o644))?);
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mut file = File::from(rustix::fs::openat(
+                &self.dir,
+                name,
+                flags,
+                Mode::from_raw_mode(0o644),
+            )?);
             file.write_all(text)?;
             if let Some(mtime) = mtime {
                 rustix::fs::futimens(&file, &times(mtime))?;
             }
             file.sync_all()?;
-            let stat = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC, fields())?;
+            let stat = rustix::fs::statx(
+                &file,
+                "",
+                AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC,
+                fields(),
+            )?;
             Ok((file, stat))
         };
         let (file, stat) = make().map_err(self.io("write", name))?;
         let owner = (stat.stx_uid, stat.stx_gid, u32::from(stat.stx_mode) & 0o777);
-        Ok(IndexFile { file, identity: identity(&stat), owner })
+        Ok(IndexFile {
+            file,
+            identity: identity(&stat),
+            owner,
+        })
     }
 
     /// Renames within INDEX, over what is there.
@@ -237,7 +309,8 @@ impl IndexDir {
     /// [`Trouble::Io`].
     pub fn rename(&self, from: &OsStr, to: &OsStr) -> Result<(), Trouble> {
         let _as = self.act()?;
-        rustix::fs::renameat(&self.dir, from, &self.dir, to).map_err(|e| self.io("rename", from)(e.into()))
+        rustix::fs::renameat(&self.dir, from, &self.dir, to)
+            .map_err(|e| self.io("rename", from)(e.into()))
     }
 
     /// The path of `name`, for messages.
@@ -246,10 +319,12 @@ impl IndexDir {
     }
 
     fn act(&self) -> Result<crate::sys::cred::ActAs, Trouble> {
-        self.creds.act().map_err(io_at("take the rights for", &self.at))
+        self.creds
+            .act()
+            .map_err(io_at("take the rights for", &self.at))
     }
 
-    fn io(&self, what: &'static str, name: &OsStr) -> impl Fn(io::Error) -> Trouble {
+    fn io(&self, what: &'static str, name: &OsStr) -> impl Fn(io::Error) -> Trouble + use<> {
         io_at(what, &self.at.join(name))
     }
 }
@@ -281,23 +356,34 @@ fn walk(at: &IndexPath, mounts: &MountTable, fs: &IndexFs) -> Result<Option<Owne
 
 fn not_a_dir(base: &OwnedFd, at: &IndexPath) -> Trouble {
     let path = at.path();
-    match rustix::fs::statat(base, &at.rest, AtFlags::SYMLINK_NOFOLLOW).map(|s| FileType::from_raw_mode(s.st_mode)) {
+    match rustix::fs::statat(base, &at.rest, AtFlags::SYMLINK_NOFOLLOW)
+        .map(|s| FileType::from_raw_mode(s.st_mode))
+    {
         Ok(FileType::Symlink) => Trouble::Symlink { path },
-        _ => Trouble::WrongKind { path, expected: "directory" },
+        _ => Trouble::WrongKind {
+            path,
+            expected: "directory",
+        },
     }
 }
 
 /// The administrator's part of INDEX is missing: right where what lies above it is on the right file system.
 fn absent_base(base: &Path, mounts: &MountTable, fs: &IndexFs) -> Result<(), Trouble> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let above = base.ancestors().skip(1).find_map(|dir| rustix::fs::open(dir, flags, Mode::empty()).ok());
+    let above = base
+        .ancestors()
+        .skip(1)
+        .find_map(|dir| rustix::fs::open(dir, flags, Mode::empty()).ok());
     above.map_or(Ok(()), |above| check_fs_of(&above, base, mounts, fs))
 }
 
 fn deepest_existing(base: OwnedFd, rest: &Path) -> OwnedFd {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let mut at = base;
-    for name in rest.components().filter(|c| matches!(c, Component::Normal(_))) {
+    for name in rest
+        .components()
+        .filter(|c| matches!(c, Component::Normal(_)))
+    {
         match rustix::fs::openat2(&at, name.as_os_str(), flags, Mode::empty(), BENEATH) {
             Ok(next) => at = next,
             Err(_absent) => break,
@@ -306,8 +392,18 @@ fn deepest_existing(base: OwnedFd, rest: &Path) -> OwnedFd {
     at
 }
 
-fn check_fs_of(dir: impl AsFd, path: &Path, mounts: &MountTable, fs: &IndexFs) -> Result<(), Trouble> {
-    let stat = rustix::fs::statx(dir, "", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::MNT_ID);
+fn check_fs_of(
+    dir: impl AsFd,
+    path: &Path,
+    mounts: &MountTable,
+    fs: &IndexFs,
+) -> Result<(), Trouble> {
+    let stat = rustix::fs::statx(
+        dir,
+        "",
+        AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC,
+        StatxFlags::MNT_ID,
+    );
     let stat = stat.map_err(|e| io_at("stat", path)(e.into()))?;
     check_fs(path, stat.stx_mnt_id, mounts, fs)
 }
@@ -316,10 +412,15 @@ fn check_fs(path: &Path, mount_id: u64, mounts: &MountTable, fs: &IndexFs) -> Re
     if *fs == IndexFs::Any {
         return Ok(());
     }
-    let kind = mounts.fs_of(mount_id).map_err(io_at("find the mount of", path))?;
+    let kind = mounts
+        .fs_of(mount_id)
+        .map_err(io_at("find the mount of", path))?;
     match kind {
         Some(kind) if accepts(fs, &kind) => Ok(()),
-        kind => Err(Trouble::WrongFs { path: path.to_owned(), fs: kind.unwrap_or_else(|| "an unknown mount".into()) }),
+        kind => Err(Trouble::WrongFs {
+            path: path.to_owned(),
+            fs: kind.unwrap_or_else(|| "an unknown mount".into()),
+        }),
     }
 }
 
@@ -328,26 +429,47 @@ fn fields() -> StatxFlags {
 }
 
 fn identity(stat: &Statx) -> Identity {
-    Identity { ino: stat.stx_ino, mtime: stat.stx_mtime.tv_sec, nsec: stat.stx_mtime.tv_nsec, size: stat.stx_size }
+    Identity {
+        ino: stat.stx_ino,
+        mtime: stat.stx_mtime.tv_sec,
+        nsec: stat.stx_mtime.tv_nsec,
+        size: stat.stx_size,
+    }
 }
 
 fn times(mtime: SystemTime) -> Timestamps {
-    let since = mtime.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let at = Timespec { tv_sec: since.as_secs() as i64, tv_nsec: since.subsec_nanos().into() };
-    Timestamps { last_access: at, last_modification: at }
+    let since = mtime
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let at = Timespec {
+        tv_sec: since.as_secs() as i64,
+        tv_nsec: since.subsec_nanos().into(),
+    };
+    Timestamps {
+        last_access: at,
+        last_modification: at,
+    }
 }
 
-fn io_at(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Trouble {
+fn io_at(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Trouble + use<> {
     let path = path.to_owned();
-    move |source| Trouble::Io { what, path: path.clone(), source }
+    move |source| Trouble::Io {
+        what,
+        path: path.clone(),
+        source,
+    }
 }
 
 /// Whether a name of INDEX or of a user directory is managed: it begins with a prefix.
 pub fn is_managed(prefixes: &[OsString], name: &OsStr) -> bool {
-    prefixes.iter().any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
+    prefixes
+        .iter()
+        .any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
 }
 
 /// Whether a managed name lives for a moment only and is never pulled.
 pub fn is_passing(name: &OsStr) -> bool {
-    [&b".newlock"[..], b".lock", b".tmp"].iter().any(|end| name.as_bytes().ends_with(end))
+    [&b".newlock"[..], b".lock", b".tmp"]
+        .iter()
+        .any(|end| name.as_bytes().ends_with(end))
 }

@@ -11,8 +11,27 @@ use crate::options::IndexFs;
 
 /// Types that `index_fs=network` accepts: those on which several hosts see the same files.
 const NETWORK: &[&str] = &[
-    "nfs", "nfs4", "cifs", "smb3", "smbfs", "ceph", "fuse.ceph", "fuse.ceph-fuse", "fuse.glusterfs", "glusterfs",
-    "fuse.moosefs", "fuse.mfs", "fuse.juicefs", "lustre", "gpfs", "beegfs", "afs", "ocfs2", "gfs2", "9p", "orangefs",
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "ceph",
+    "fuse.ceph",
+    "fuse.ceph-fuse",
+    "fuse.glusterfs",
+    "glusterfs",
+    "fuse.moosefs",
+    "fuse.mfs",
+    "fuse.juicefs",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "afs",
+    "ocfs2",
+    "gfs2",
+    "9p",
+    "orangefs",
 ];
 
 /// The mount table of this process, re-read when the kernel says that it has changed.
@@ -41,9 +60,14 @@ impl MountTable {
     /// # Errors
     /// When `/proc` is not mounted.
     pub fn open() -> io::Result<Self> {
-        let mut table = Table { file: File::open("/proc/self/mountinfo")?, mounts: Vec::new() };
+        let mut table = Table {
+            file: File::open("/proc/self/mountinfo")?,
+            mounts: Vec::new(),
+        };
         table.read()?;
-        Ok(MountTable { table: Mutex::new(table) })
+        Ok(MountTable {
+            table: Mutex::new(table),
+        })
     }
 
     /// The file system type of the mount with this id (`stx_mnt_id`).
@@ -53,7 +77,12 @@ impl MountTable {
     pub fn fs_of(&self, mount_id: u64) -> io::Result<Option<String>> {
         let mut table = self.table.lock();
         table.refresh()?;
-        Ok(table.mounts.iter().rev().find(|m| m.id == mount_id).map(|m| m.fs.clone()))
+        Ok(table
+            .mounts
+            .iter()
+            .rev()
+            .find(|m| m.id == mount_id)
+            .map(|m| m.fs.clone()))
     }
 
     /// The mount point above `path`, by its text alone: nothing on the way is touched.
@@ -64,7 +93,9 @@ impl MountTable {
         let mut table = self.table.lock();
         table.refresh()?;
         let above = table.mounts.iter().filter(|m| path.starts_with(&m.point));
-        Ok(above.max_by_key(|m| m.point.as_os_str().len()).map_or_else(|| "/".into(), |m| m.point.clone()))
+        Ok(above
+            .max_by_key(|m| m.point.as_os_str().len())
+            .map_or_else(|| "/".into(), |m| m.point.clone()))
     }
 }
 
@@ -72,7 +103,10 @@ impl Table {
     fn refresh(&mut self) -> io::Result<()> {
         let changed = {
             let mut fds = [PollFd::new(&self.file, PollFlags::PRI)];
-            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+            let now = rustix::event::Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
             poll(&mut fds, Some(&now))?;
             fds[0].revents().intersects(PollFlags::PRI | PollFlags::ERR)
         };
@@ -83,7 +117,10 @@ impl Table {
         let mut text = Vec::new();
         self.file.rewind()?;
         self.file.read_to_end(&mut text)?;
-        self.mounts = String::from_utf8_lossy(&text).lines().filter_map(parse).collect();
+        self.mounts = String::from_utf8_lossy(&text)
+            .lines()
+            .filter_map(parse)
+            .collect();
         Ok(())
     }
 }
@@ -103,13 +140,25 @@ fn parse(line: &str) -> Option<Mount> {
     let id = words.next()?.parse().ok()?;
     let point = unescape(words.nth(3)?);
     let fs = words.skip_while(|w| *w != "-").nth(1)?;
-    Some(Mount { id, point, fs: fs.to_owned() })
+    Some(Mount {
+        id,
+        point,
+        fs: fs.to_owned(),
+    })
 }
 
 /// mountinfo writes blank, tab, newline and backslash as `\040` and so on.
 fn unescape(text: &str) -> PathBuf {
-    let octal = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
-    octal.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to)).into()
+    let octal = [
+        ("\\040", " "),
+        ("\\011", "\t"),
+        ("\\012", "\n"),
+        ("\\134", "\\"),
+    ];
+    octal
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+        .into()
 }
 
 #[cfg(test)]
@@ -119,22 +168,33 @@ mod tests {
     #[test]
     fn a_line_with_optional_fields_and_blanks_is_understood() {
         let line = r"41 35 0:52 / /srv/mail\040store rw,relatime shared:3 master:1 - nfs4 srv:/mail rw,vers=4.2";
-        let mount = Mount { id: 41, point: "/srv/mail store".into(), fs: "nfs4".into() };
+        let mount = Mount {
+            id: 41,
+            point: "/srv/mail store".into(),
+            fs: "nfs4".into(),
+        };
         assert_eq!(parse(line), Some(mount));
     }
 
     #[test]
     fn our_own_proc_mount_is_found_by_id_and_by_path() {
         let table = MountTable::open().unwrap();
-        let proc = rustix::fs::open("/proc", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
+        let proc =
+            rustix::fs::open("/proc", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
         let stat = rustix::fs::statx(
             &proc,
             "",
             rustix::fs::AtFlags::EMPTY_PATH,
             rustix::fs::StatxFlags::MNT_ID,
         );
-        assert_eq!(table.fs_of(stat.unwrap().stx_mnt_id).unwrap().as_deref(), Some("proc"));
-        assert_eq!(table.point_above(Path::new("/proc/self/status")).unwrap(), Path::new("/proc"));
+        assert_eq!(
+            table.fs_of(stat.unwrap().stx_mnt_id).unwrap().as_deref(),
+            Some("proc")
+        );
+        assert_eq!(
+            table.point_above(Path::new("/proc/self/status")).unwrap(),
+            Path::new("/proc")
+        );
     }
 
     #[test]

@@ -55,13 +55,20 @@ impl fmt::Debug for Instance {
 
 impl Instance {
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Instance)
+        (text.len() == 32)
+            .then(|| u128::from_str_radix(text, 16).ok())
+            .flatten()
+            .map(Instance)
     }
 }
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}.{:09} {}", self.ino, self.mtime, self.nsec, self.size)
+        write!(
+            f,
+            "{} {}.{:09} {}",
+            self.ino, self.mtime, self.nsec, self.size
+        )
     }
 }
 
@@ -72,27 +79,43 @@ impl Identity {
         let (mtime, nsec) = words.next()?.split_once('.')?;
         let size = words.next()?.parse().ok()?;
         words.next().is_none().then_some(())?;
-        Some(Identity { ino, mtime: mtime.parse().ok()?, nsec: nsec.parse().ok()?, size })
+        Some(Identity {
+            ino,
+            mtime: mtime.parse().ok()?,
+            nsec: nsec.parse().ok()?,
+            size,
+        })
     }
 }
 
 impl LastHost {
     /// A claim by a mount.
     pub fn claim(host: &str, instance: Instance) -> Self {
-        LastHost { host: host.to_owned(), instance: Some(instance) }
+        LastHost {
+            host: host.to_owned(),
+            instance: Some(instance),
+        }
     }
 
     /// What a fence writes.
     pub fn nobody() -> Self {
-        LastHost { host: NOBODY.to_owned(), instance: None }
+        LastHost {
+            host: NOBODY.to_owned(),
+            instance: None,
+        }
     }
 
     /// Reads a `.lasthost`; `None` for one that nobody of us wrote.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (host, rest) = text.split_once('\n')?;
-        let instance = keys(rest).get("instance").and_then(|id| Instance::parse(id));
-        Some(LastHost { host: host.to_owned(), instance })
+        let instance = keys(rest)
+            .get("instance")
+            .and_then(|id| Instance::parse(id));
+        Some(LastHost {
+            host: host.to_owned(),
+            instance,
+        })
     }
 
     /// The file's text, made `padding` bytes longer than it need be: a reused inode must not look like
@@ -109,7 +132,9 @@ impl LastHost {
 
 /// The `key value` lines of a text.
 pub(crate) fn keys(text: &str) -> HashMap<&str, &str> {
-    text.lines().filter_map(|line| line.split_once(' ')).collect()
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .collect()
 }
 
 #[cfg(test)]
@@ -145,6 +170,11 @@ mod tests {
 
     #[test]
     fn nobody_is_never_one_of_us() {
-        assert_eq!(LastHost::parse(LastHost::nobody().to_text(3).as_bytes()).unwrap().instance, None);
+        assert_eq!(
+            LastHost::parse(LastHost::nobody().to_text(3).as_bytes())
+                .unwrap()
+                .instance,
+            None
+        );
     }
 }

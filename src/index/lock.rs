@@ -44,11 +44,18 @@ impl IndexDir {
     ///
     /// # Errors
     /// [`Trouble::Locked`] when others held it for all of `patience`, else as [`IndexDir::open_file`].
-    pub fn lock_log(&self, log: &OsStr, method: LockMethod, patience: Duration) -> Result<Option<LockedLog<'_>>, Trouble> {
+    pub fn lock_log(
+        &self,
+        log: &OsStr,
+        method: LockMethod,
+        patience: Duration,
+    ) -> Result<Option<LockedLog<'_>>, Trouble> {
         let flags = rustix::fs::OFlags::RDWR;
         let until = Instant::now() + patience;
         loop {
-            let Some(opened) = self.open_file(log, flags)? else { return Ok(None) };
+            let Some(opened) = self.open_file(log, flags)? else {
+                return Ok(None);
+            };
             let locked = self.try_lock(&opened.file, log, method)?;
             if let Some(dotlock) = locked {
                 // The name may have come to mean another file while we waited: what is locked must be what is there.
@@ -56,34 +63,59 @@ impl IndexDir {
                     None => return Ok(None),
                     // Written to while we waited, so its identity is taken now.
                     Some(now) if now.identity.ino == opened.identity.ino => {
-                        let log = IndexFile { file: opened.file, ..now };
-                        return Ok(Some(LockedLog { log, _dotlock: dotlock }));
+                        let log = IndexFile {
+                            file: opened.file,
+                            ..now
+                        };
+                        return Ok(Some(LockedLog {
+                            log,
+                            _dotlock: dotlock,
+                        }));
                     }
                     Some(_replaced) => {}
                 }
             }
             if Instant::now() >= until {
-                return Err(Trouble::Locked { path: self.path_of(log), waited: patience });
+                return Err(Trouble::Locked {
+                    path: self.path_of(log),
+                    waited: patience,
+                });
             }
             std::thread::sleep(PAUSE);
         }
     }
 
-    fn try_lock(&self, file: &File, log: &OsStr, method: LockMethod) -> Result<Option<Dotlock<'_>>, Trouble> {
+    fn try_lock(
+        &self,
+        file: &File,
+        log: &OsStr,
+        method: LockMethod,
+    ) -> Result<Option<Dotlock<'_>>, Trouble> {
         let locked = match method {
             LockMethod::Fcntl => try_fcntl(file.as_fd()),
             LockMethod::Flock => try_flock(file.as_fd()),
             LockMethod::Dotlock => Ok(true),
         };
-        let locked = locked.map_err(|source| Trouble::Io { what: "lock", path: self.path_of(log), source })?;
-        if locked { self.try_dotlock(log) } else { Ok(None) }
+        let locked = locked.map_err(|source| Trouble::Io {
+            what: "lock",
+            path: self.path_of(log),
+            source,
+        })?;
+        if locked {
+            self.try_dotlock(log)
+        } else {
+            Ok(None)
+        }
     }
 
     fn try_dotlock(&self, log: &OsStr) -> Result<Option<Dotlock<'_>>, Trouble> {
         let mut name = log.to_owned();
         name.push(".lock");
         // Dovecot writes `pid:host`, and looks whether the process lives when the host is its own.
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
         let text = format!("{}:{host}", std::process::id());
         match self.make(&name, text.as_bytes(), None) {
             Ok(_made) => Ok(Some(Dotlock { dir: self, name })),
@@ -96,10 +128,15 @@ impl IndexDir {
     }
 
     fn drop_stale_dotlock(&self, name: &OsStr) -> Result<(), Trouble> {
-        let Some(held) = self.look(name)? else { return Ok(()) };
+        let Some(held) = self.look(name)? else {
+            return Ok(());
+        };
         let since = SystemTime::UNIX_EPOCH + Duration::from_secs(held.mtime.max(0) as u64);
         if since.elapsed().is_ok_and(|age| age > STALE_DOTLOCK) {
-            log::warn!("removing {}: nobody has touched it for {STALE_DOTLOCK:?}", self.path_of(name).display());
+            log::warn!(
+                "removing {}: nobody has touched it for {STALE_DOTLOCK:?}",
+                self.path_of(name).display()
+            );
             self.remove(name)?;
         }
         Ok(())

@@ -16,7 +16,9 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
     /// INDEX lies on a file system that `index_fs=` does not name.
-    #[error("{path} is on {fs}, which index_fs= does not accept: mount the NFS that holds it, or name {fs} in index_fs=")]
+    #[error(
+        "{path} is on {fs}, which index_fs= does not accept: mount the NFS that holds it, or name {fs} in index_fs="
+    )]
     WrongFs {
         /// INDEX, or the deepest directory above it that exists.
         path: PathBuf,
@@ -24,7 +26,9 @@ pub enum Trouble {
         fs: String,
     },
     /// A symbolic link in the user's part of the path.
-    #[error("{path} is or leads through a symbolic link, which is never followed: make it a directory or file of its own")]
+    #[error(
+        "{path} is or leads through a symbolic link, which is never followed: make it a directory or file of its own"
+    )]
     Symlink {
         /// What was to be opened.
         path: PathBuf,
@@ -38,7 +42,9 @@ pub enum Trouble {
         expected: &'static str,
     },
     /// The list index on NFS is larger than any list index.
-    #[error("{path} has {size} bytes, more than the {limit} that are pulled: remove it, Dovecot rebuilds it")]
+    #[error(
+        "{path} has {size} bytes, more than the {limit} that are pulled: remove it, Dovecot rebuilds it"
+    )]
     TooBig {
         /// The file.
         path: PathBuf,
@@ -48,7 +54,9 @@ pub enum Trouble {
         limit: u64,
     },
     /// Somebody else holds the lock.
-    #[error("{path} stayed locked for {waited:?}: a stock Dovecot backend is using it; if none is, remove a stale {path}.lock")]
+    #[error(
+        "{path} stayed locked for {waited:?}: a stock Dovecot backend is using it; if none is, remove a stale {path}.lock"
+    )]
     Locked {
         /// INDEX/L.
         path: PathBuf,
@@ -101,5 +109,8 @@ fn mend(e: &io::Error) -> &'static str {
 }
 
 fn pids(pids: &[u32]) -> String {
-    pids.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+    pids.iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -36,7 +36,13 @@ struct Queue {
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let queue = self.queue.lock();
-        write!(f, "Pool {{ jobs: {}, threads: {}, idle: {} }}", queue.jobs.len(), queue.threads, queue.idle)
+        write!(
+            f,
+            "Pool {{ jobs: {}, threads: {}, idle: {} }}",
+            queue.jobs.len(),
+            queue.threads,
+            queue.idle
+        )
     }
 }
 
@@ -60,7 +66,10 @@ impl Pool {
         queue.threads += 1;
         drop(queue);
         let pool = Arc::clone(&self);
-        if let Err(e) = std::thread::Builder::new().name("nfs".into()).spawn(move || pool.serve()) {
+        if let Err(e) = std::thread::Builder::new()
+            .name("nfs".into())
+            .spawn(move || pool.serve())
+        {
             // The jobs stay queued: another thread takes them, or their callers time out and are refused.
             log::error!("cannot start a thread for NFS work: {e}");
             self.queue.lock().threads -= 1;
@@ -107,15 +116,24 @@ mod tests {
             });
         }
         for _ in 0..THREADS_PER_MOUNT {
-            running.recv_timeout(Duration::from_secs(60)).expect("the pool's threads start");
+            running
+                .recv_timeout(Duration::from_secs(60))
+                .expect("the pool's threads start");
         }
         let (done, finished) = mpsc::channel();
         pools.run("/alive".into(), move || done.send(()).unwrap());
-        finished.recv_timeout(Duration::from_secs(60)).expect("the other mount goes on");
-        assert!(running.try_recv().is_err(), "no more threads than the bound");
+        finished
+            .recv_timeout(Duration::from_secs(60))
+            .expect("the other mount goes on");
+        assert!(
+            running.try_recv().is_err(),
+            "no more threads than the bound"
+        );
         drop(closed);
         for _ in 0..5 {
-            running.recv_timeout(Duration::from_secs(60)).expect("the rest follows");
+            running
+                .recv_timeout(Duration::from_secs(60))
+                .expect("the rest follows");
         }
     }
 

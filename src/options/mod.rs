@@ -3,7 +3,6 @@
 //! [`split`] cuts the text into options, [`table`] says what the ones every mount knows mean,
 //! [`value`] reads the values of ours.
 
-mod placeholder;
 mod split;
 mod table;
 mod value;
@@ -15,8 +14,8 @@ use std::time::Duration;
 use rustix::mount::MountFlags;
 use thiserror::Error;
 
-use self::placeholder::{IndexTemplate, Layout, check_pair};
 use self::table::Meaning;
+use crate::template::{IndexTemplate, Layout, check_pair};
 
 /// The layout where `layout=` is not given: 256 directories, then the user's name.
 pub const DEFAULT_LAYOUT: &str = "%2.256Nu/%u";

@@ -48,10 +48,18 @@ impl Store {
     /// # Errors
     /// `EOPNOTSUPP` where the file system's handles do not fit node ids, else as `open(2)` and `mkdir(2)`.
     pub fn open(backing: &Path) -> io::Result<Self> {
-        let root = rustix::fs::open(backing, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        let root = rustix::fs::open(
+            backing,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         let layout = handle::layout_of(root.as_fd())?;
         let root_id = handle::id_of(layout, &root)?;
-        let store = Store { root, layout, root_id };
+        let store = Store {
+            root,
+            layout,
+            root_id,
+        };
         orphans::prepare(&store)?;
         Ok(store)
     }
@@ -78,7 +86,10 @@ impl Store {
     /// `ENOENT` where there is none, else as `fstatat(2)`.
     pub fn attr_at(&self, dir: impl AsFd, name: &CStr) -> io::Result<Attr> {
         let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        Ok(Attr { node: self.node_at(dir, name)?, stat })
+        Ok(Attr {
+            node: self.node_at(dir, name)?,
+            stat,
+        })
     }
 
     /// Status of an open file whose node id is known.
@@ -86,7 +97,10 @@ impl Store {
     /// # Errors
     /// As `fstat(2)`.
     pub fn attr_of(&self, node: Node, fd: impl AsFd) -> io::Result<Attr> {
-        Ok(Attr { node, stat: rustix::fs::fstat(fd)? })
+        Ok(Attr {
+            node,
+            stat: rustix::fs::fstat(fd)?,
+        })
     }
 
     /// Opens a node.
@@ -106,14 +120,29 @@ impl Store {
         self.open_node(node, OFlags::PATH | OFlags::DIRECTORY)
     }
 
+    /// Opens a directory node to list it, which a descriptor for looking up does not serve.
+    ///
+    /// # Errors
+    /// As [`Store::open_node`].
+    pub fn open_list(&self, node: Node) -> io::Result<OwnedFd> {
+        self.open_node(node, OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
     /// Opens the directory at `path`, relative to the root, through no symbolic link.
     ///
     /// # Errors
     /// As `openat2(2)`: `ENOENT` where there is none, `ELOOP` for a symbolic link.
     pub fn open_path(&self, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
-        let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let beneath =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat2(&self.root, path.as_ref(), flags, Mode::empty(), beneath)?)
+        Ok(rustix::fs::openat2(
+            &self.root,
+            path.as_ref(),
+            flags,
+            Mode::empty(),
+            beneath,
+        )?)
     }
 
     /// The root itself, for `statvfs` and for what is made in it.
@@ -129,12 +158,14 @@ impl Store {
         // The root is asked anew each time: somebody may have moved the backing directory.
         let root = proc_path(self.root.as_fd())?;
         let path = proc_path(fd.as_fd())?;
-        let Some(below) = path.strip_prefix(root.as_slice()) else { return Ok(None) };
+        let Some(below) = path.strip_prefix(root.as_slice()) else {
+            return Ok(None);
+        };
         match below {
             [] => Ok(Some(Vec::new())),
-            [b'/', rest @ ..] if !rest.ends_with(b" (deleted)") => {
-                Ok(Some(rest.split(|b| *b == b'/').map(<[u8]>::to_vec).collect()))
-            }
+            [b'/', rest @ ..] if !rest.ends_with(b" (deleted)") => Ok(Some(
+                rest.split(|b| *b == b'/').map(<[u8]>::to_vec).collect(),
+            )),
             _ => Ok(None),
         }
     }

@@ -25,19 +25,30 @@ pub struct Opens<O> {
 
 impl<O> Default for Opens<O> {
     fn default() -> Self {
-        Opens { files: DashMap::new() }
+        Opens {
+            files: DashMap::new(),
+        }
     }
 }
 
 impl<O: Clone> Opens<O> {
     /// Counts one more OPEN or CREATE of `node`.
     pub fn add(&self, node: Node, owner: Option<O>) {
-        self.files.entry(node).or_insert(Open { count: 0, orphan: false, owner }).count += 1;
+        self.files
+            .entry(node)
+            .or_insert(Open {
+                count: 0,
+                orphan: false,
+                owner,
+            })
+            .count += 1;
     }
 
     /// Counts one RELEASE. `last` runs under the node's lock when none is left and the file is an orphan.
     pub fn remove(&self, node: Node, last: impl FnOnce()) -> Option<O> {
-        let Entry::Occupied(mut file) = self.files.entry(node) else { return None };
+        let Entry::Occupied(mut file) = self.files.entry(node) else {
+            return None;
+        };
         let owner = file.get().owner.clone();
         file.get_mut().count -= 1;
         if file.get().count == 0 {

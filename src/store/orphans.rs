@@ -24,7 +24,9 @@ pub fn prepare(store: &Store) -> io::Result<()> {
             Err(e) => return Err(e.into()),
         }
     }
-    [ORPHANS, TMP_DIR].into_iter().try_for_each(|dir| empty(&store.open_path(dir)?))
+    [ORPHANS, TMP_DIR]
+        .into_iter()
+        .try_for_each(|dir| empty(&store.open_path(dir)?))
 }
 
 fn empty(dir: &OwnedFd) -> io::Result<()> {
@@ -42,7 +44,12 @@ impl Store {
     ///
     /// # Errors
     /// As `unlink(2)`.
-    pub fn unlink<O: Clone>(&self, opens: &Opens<O>, dir: impl AsFd, name: &CStr) -> io::Result<()> {
+    pub fn unlink<O: Clone>(
+        &self,
+        opens: &Opens<O>,
+        dir: impl AsFd,
+        name: &CStr,
+    ) -> io::Result<()> {
         let attr = self.attr_at(&dir, name)?;
         if FileType::from_raw_mode(attr.stat.st_mode) == FileType::Directory {
             return Err(Errno::ISDIR.into());
@@ -62,7 +69,12 @@ impl Store {
     ///
     /// # Errors
     /// As `link(2)`.
-    pub fn keep<O: Clone>(&self, opens: &Opens<O>, dir: impl AsFd, name: &CStr) -> io::Result<Option<Node>> {
+    pub fn keep<O: Clone>(
+        &self,
+        opens: &Opens<O>,
+        dir: impl AsFd,
+        name: &CStr,
+    ) -> io::Result<Option<Node>> {
         let node = match self.node_at(&dir, name) {
             Ok(node) => node,
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
@@ -104,7 +116,9 @@ impl Store {
     /// # Errors
     /// As [`Store::open_node`].
     pub fn open_file(&self, node: Node, flags: OFlags) -> io::Result<std::fs::File> {
-        Ok(self.open_node(node, flags | OFlags::NOFOLLOW | OFlags::NONBLOCK)?.into())
+        Ok(self
+            .open_node(node, flags | OFlags::NOFOLLOW | OFlags::NONBLOCK)?
+            .into())
     }
 }
 

@@ -1,27 +1,44 @@
 //! Dovecot's variables, both directions: user → path, path → user. Pure.
 
+mod component;
 mod digest;
 mod error;
 mod eval;
 mod expr;
 mod filter_ops;
 mod filters;
+mod index;
+mod inverse;
+mod layout;
 mod lex24;
 mod names;
 mod scan;
+mod shape;
+mod trace;
 mod user;
 mod v23;
 mod v24;
 
 pub use error::{ExpandError, Problem, TemplateError};
+pub use index::{IndexTemplate, check_pair};
+pub use layout::{Layout, LevelKind};
 pub use scan::Syntax;
 pub use user::User;
 
-use expr::{Part, Parts};
+use std::ops::Range;
+
+use expr::{Part, Parts, Var};
 use scan::{Kind, column};
 
 /// Longer templates are refused.
 const MAX_LEN: usize = 4096;
+
+/// Where a part of a template stands in its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Place {
+    column: usize,
+    bytes: Range<usize>,
+}
 
 /// A text with Dovecot's variables, of which all can be told from the user name alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,21 +46,24 @@ pub struct Template {
     text: String,
     syntax: Syntax,
     parts: Parts,
+    /// One for each part
+    places: Vec<Place>,
 }
 
 impl Template {
     /// Parses a template in Dovecot 2.3's syntax or 2.4's, whichever it is in.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         if let Some(at) = text.find('\0') {
+            let place = (column(text, at), "\0");
             return Err(TemplateError::new(
                 Problem::Syntax,
-                (column(text, at), "\0"),
+                place,
                 "is a NUL byte",
                 "take it out",
             ));
         }
         if text.len() > MAX_LEN {
-            let what = format!("is the end of the {MAX_LEN} bytes that a template may have");
+            let what = format!("is beyond the {MAX_LEN} bytes that a template may have");
             return Err(TemplateError::new(
                 Problem::Range,
                 (MAX_LEN, "…"),
@@ -52,23 +72,34 @@ impl Template {
             ));
         }
         let (pieces, syntax) = scan::scan(text)?;
-        let parts = pieces.into_iter().map(|piece| {
-            let place = column(text, piece.at);
-            match (piece.kind, syntax) {
-                (Kind::Literal, _) => Ok(Part::Literal(piece.raw.into())),
-                (Kind::Escaped, _) => Ok(Part::Literal(b"%{".to_vec())),
-                (Kind::Old, _) | (Kind::Bare, Syntax::Old) => v23::variable(piece.raw, place),
-                (Kind::New, _) | (Kind::Bare, Syntax::New) => v24::variable(piece.raw, place),
+        let mut parts = Parts::new();
+        let mut places = Vec::new();
+        for piece in pieces {
+            let column = column(text, piece.at);
+            let part = match (piece.kind, syntax) {
+                (Kind::Literal, _) => Part::Literal(piece.raw.into()),
+                (Kind::Escaped, _) => Part::Literal(b"%{".to_vec()),
+                (Kind::Old, _) | (Kind::Bare, Syntax::Old) => v23::variable(piece.raw, column)?,
+                (Kind::New, _) | (Kind::Bare, Syntax::New) => v24::variable(piece.raw, column)?,
+            };
+            if let Part::Var(var) = &part {
+                trace::trace(var).map_err(|why| fails(var, why))?;
             }
-        });
+            parts.push(part);
+            places.push(Place {
+                column,
+                bytes: piece.at..piece.at + piece.raw.len(),
+            });
+        }
         Ok(Self {
             text: text.to_owned(),
             syntax,
-            parts: parts.collect::<Result<_, _>>()?,
+            parts,
+            places,
         })
     }
 
-    /// What Dovecot would make of it for this user. Not yet a safe path: that is [`Layout`]'s and [`IndexTemplate`]'s affair.
+    /// What Dovecot would make of it for this user. Not yet a safe path: that is the affair of [`Layout`] and [`IndexTemplate`].
     pub fn expand(&self, user: &[u8]) -> Result<Vec<u8>, ExpandError> {
         if user.contains(&0) {
             return Err(ExpandError::Nul);
@@ -85,4 +116,14 @@ impl Template {
     pub fn syntax(&self) -> Syntax {
         self.syntax
     }
+}
+
+/// The error for a variable that no user has.
+fn fails(var: &Var, why: String) -> TemplateError {
+    TemplateError::new(
+        Problem::Range,
+        var.place(),
+        format!("fails for every user: it {why}"),
+        "mend its filters",
+    )
 }

@@ -106,9 +106,16 @@ fn variable(rest: &str) -> Result<(usize, Kind), Complaint> {
     match (name, inside[name..].chars().next()) {
         (_, None) => Err(UNCLOSED),
         (1.., Some('}')) => Ok((2 + name + 1, Kind::Bare)),
-        (1.., Some(';' | ':' | '-')) => old(rest).map(|len| (len, Kind::Old)),
+        (1.., Some(';' | ':' | '-')) if long(inside) => old(rest).map(|len| (len, Kind::Old)),
         _ => new(inside).map(|len| (2 + len, Kind::New)),
     }
+}
+
+/// Whether a name with `;` or `:` in it goes on as 2.3's do: `sha1;rounds=2:user`, `if;%u;…`, `env:HOME`.
+fn long(inside: &str) -> bool {
+    let after =
+        inside.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || "_/;:.-".contains(c));
+    inside.starts_with("if;") || after.starts_with(['}', '=', ',', '%', '{'])
 }
 
 /// Length of a variable of 2.3: `%`, numbers, modifiers, then a letter or balanced braces.

@@ -20,7 +20,12 @@ const MAX_PADDING: u64 = 509;
 ///
 /// # Errors
 /// [`Trouble::Io`]; then .lasthost has been removed if that was possible, so that other hosts purge.
-pub fn put(dir: &IndexDir, host: &str, lasthost: &LastHost, on_step: &OnStep) -> Result<Identity, Trouble> {
+pub fn put(
+    dir: &IndexDir,
+    host: &str,
+    lasthost: &LastHost,
+    on_step: &OnStep,
+) -> Result<Identity, Trouble> {
     let beside = beside(host);
     let put = || {
         let text = lasthost.to_text(random(MAX_PADDING) as usize);
@@ -54,7 +59,9 @@ fn beside(host: &str) -> OsString {
 }
 
 fn now_with_random_nanos() -> SystemTime {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     SystemTime::UNIX_EPOCH + Duration::new(now.as_secs(), random(1_000_000_000) as u32)
 }
 
@@ -69,7 +76,8 @@ pub fn random_u128() -> u128 {
     let mut have = 0;
     while have < bytes.len() {
         // Interrupted, or the pool not yet ready at boot: again.
-        have += rustix::rand::getrandom(&mut bytes[have..], rustix::rand::GetRandomFlags::empty()).unwrap_or(0);
+        have += rustix::rand::getrandom(&mut bytes[have..], rustix::rand::GetRandomFlags::empty())
+            .unwrap_or(0);
     }
     u128::from_ne_bytes(bytes)
 }
@@ -86,8 +94,13 @@ mod tests {
 
     #[test]
     fn nanoseconds_differ() {
-        let nanos = |t: SystemTime| t.duration_since(SystemTime::UNIX_EPOCH).unwrap().subsec_nanos();
-        let some: std::collections::HashSet<_> = (0..20).map(|_| nanos(now_with_random_nanos())).collect();
+        let nanos = |t: SystemTime| {
+            t.duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap()
+                .subsec_nanos()
+        };
+        let some: std::collections::HashSet<_> =
+            (0..20).map(|_| nanos(now_with_random_nanos())).collect();
         assert!(some.len() > 15, "{some:?}");
     }
 }

@@ -67,13 +67,44 @@ pub fn decide(seen: Seen, ghosts: bool) -> Decision {
     match (seen, ghosts) {
         (Seen::Trouble, _) => Decision::Refuse,
         (Seen::NoIndex, true) => Decision::Drain { claim: false },
-        (Seen::Index { claim, .. }, true) => Decision::Drain { claim: claim == Claim::Foreign },
+        (Seen::Index { claim, .. }, true) => Decision::Drain {
+            claim: claim == Claim::Foreign,
+        },
         (Seen::NoIndex, false) => Decision::Unclaimed,
-        (Seen::Index { log: StockLog::Pulled, claim: Claim::Recorded }, _) => Decision::Finish,
-        (Seen::Index { log: StockLog::Pulled | StockLog::New, .. }, _) => Decision::Pull,
-        (Seen::Index { claim: Claim::Recorded, .. }, _) => Decision::Keep,
-        (Seen::Index { claim: Claim::Ours, .. }, _) => Decision::Adopt,
-        (Seen::Index { claim: Claim::Foreign, .. }, _) => Decision::Claim,
+        (
+            Seen::Index {
+                log: StockLog::Pulled,
+                claim: Claim::Recorded,
+            },
+            _,
+        ) => Decision::Finish,
+        (
+            Seen::Index {
+                log: StockLog::Pulled | StockLog::New,
+                ..
+            },
+            _,
+        ) => Decision::Pull,
+        (
+            Seen::Index {
+                claim: Claim::Recorded,
+                ..
+            },
+            _,
+        ) => Decision::Keep,
+        (
+            Seen::Index {
+                claim: Claim::Ours, ..
+            },
+            _,
+        ) => Decision::Adopt,
+        (
+            Seen::Index {
+                claim: Claim::Foreign,
+                ..
+            },
+            _,
+        ) => Decision::Claim,
     }
 }
 
@@ -141,7 +172,15 @@ mod tests {
     #[test]
     fn only_keep_and_finish_leave_verdicts_alone() {
         use Decision::*;
-        for d in [Refuse, Drain { claim: true }, Drain { claim: false }, Unclaimed, Pull, Adopt, Claim] {
+        for d in [
+            Refuse,
+            Drain { claim: true },
+            Drain { claim: false },
+            Unclaimed,
+            Pull,
+            Adopt,
+            Claim,
+        ] {
             assert!(!d.keeps_verdicts(), "{d:?}");
         }
         assert!(Keep.keeps_verdicts() && Finish.keeps_verdicts());

@@ -59,7 +59,12 @@ impl<'a> Flight<'a> {
         let haunted = self.gate.end_ghosts(self.state);
         let view = self.look().inspect_err(|_| self.state.void())?;
         let decision = decide(view.seen, haunted);
-        log::debug!("{}: {:?} -> {}", self.state.user, view.seen, decision.word());
+        log::debug!(
+            "{}: {:?} -> {}",
+            self.state.user,
+            view.seen,
+            decision.word()
+        );
         if !decision.keeps_verdicts() {
             self.state.void();
         }
@@ -70,39 +75,68 @@ impl<'a> Flight<'a> {
     fn look(&self) -> Result<View, Trouble> {
         let gate = self.gate;
         let at = gate.index_path(&self.state.user)?;
-        let record = local::read_record(gate, &self.state.user).map_err(backing("read the record"))?;
-        let Some(dir) = IndexDir::open(&at, self.creds, &gate.mounts, &gate.config.index_fs)? else {
-            return Ok(View { dir: None, seen: Seen::NoIndex, lasthost: None, record });
+        let record =
+            local::read_record(gate, &self.state.user).map_err(backing("read the record"))?;
+        let Some(dir) = IndexDir::open(&at, self.creds, &gate.mounts, &gate.config.index_fs)?
+        else {
+            return Ok(View {
+                dir: None,
+                seen: Seen::NoIndex,
+                lasthost: None,
+                record,
+            });
         };
-        let log = if gate.config.migrate { stock_log(gate, &dir, record.as_ref())? } else { StockLog::Absent };
+        let log = if gate.config.migrate {
+            stock_log(gate, &dir, record.as_ref())?
+        } else {
+            StockLog::Absent
+        };
         let (claim, lasthost) = claim_seen(gate, &dir, record.as_ref())?;
-        Ok(View { dir: Some(dir), seen: Seen::Index { log, claim }, lasthost, record })
+        Ok(View {
+            dir: Some(dir),
+            seen: Seen::Index { log, claim },
+            lasthost,
+            record,
+        })
     }
 
     fn carry_out(&self, decision: Decision, view: &View) -> Result<(), Trouble> {
         match (decision, &view.dir, view.lasthost) {
             (Decision::Keep, ..) => Ok(()),
-            (Decision::Finish, Some(dir), Some(claim)) => self.finish(dir, claim, view.record.as_ref()),
+            (Decision::Finish, Some(dir), Some(claim)) => {
+                self.finish(dir, claim, view.record.as_ref())
+            }
             (Decision::Unclaimed, ..) => self.with_directory(view, |_| self.clear()),
             (Decision::Adopt, Some(dir), Some(claim)) => self.with_directory(view, |taken| {
                 self.clear()?;
                 self.settle(taken, dir, claim)
             }),
-            (Decision::Claim | Decision::Pull, Some(dir), _) => self.with_directory(view, |taken| {
-                self.clear()?;
-                let claim = self.claim(dir)?;
-                self.settle(taken, dir, claim)
-            }),
+            (Decision::Claim | Decision::Pull, Some(dir), _) => {
+                self.with_directory(view, |taken| {
+                    self.clear()?;
+                    let claim = self.claim(dir)?;
+                    self.settle(taken, dir, claim)
+                })
+            }
             (Decision::Drain { claim }, ..) => self.drain(view, claim),
             // A refusal comes as an error of look(); the other pairs do not exist.
-            (Decision::Refuse | Decision::Finish | Decision::Adopt | Decision::Claim | Decision::Pull, ..) => {
-                Err(Trouble::Overtaken)
-            }
+            (
+                Decision::Refuse
+                | Decision::Finish
+                | Decision::Adopt
+                | Decision::Claim
+                | Decision::Pull,
+                ..,
+            ) => Err(Trouble::Overtaken),
         }
     }
 
     /// Runs `steps` with the directory taken; holders of open files become ghosts instead, and it is a drain.
-    fn with_directory(&self, view: &View, steps: impl FnOnce(&Taken) -> Result<(), Trouble>) -> Result<(), Trouble> {
+    fn with_directory(
+        &self,
+        view: &View,
+        steps: impl FnOnce(&Taken) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
         match self.state.take() {
             Ok(taken) => {
                 (self.gate.on_step)(Step::Taken);
@@ -110,7 +144,16 @@ impl<'a> Flight<'a> {
             }
             Err(holders) => {
                 self.gate.haunt(self.state, &mut self.state.lock(), holders);
-                self.drain(view, matches!(view.seen, Seen::Index { claim: Claim::Foreign, .. }))
+                self.drain(
+                    view,
+                    matches!(
+                        view.seen,
+                        Seen::Index {
+                            claim: Claim::Foreign,
+                            ..
+                        }
+                    ),
+                )
             }
         }
     }
@@ -135,19 +178,35 @@ impl<'a> Flight<'a> {
     /// With `migrate` it is pulled, else it goes: a later host with `migrate` would pull a stale one.
     fn settle(&self, _taken: &Taken, dir: &IndexDir, claim: Identity) -> Result<(), Trouble> {
         let gate = self.gate;
-        let mut sources = if self.stock_log_exists(dir)? { pull::lock(gate, dir)? } else { Vec::new() };
+        let mut sources = if self.stock_log_exists(dir)? {
+            pull::lock(gate, dir)?
+        } else {
+            Vec::new()
+        };
         let pulled = match gate.config.migrate {
             true => pull::fetch(gate, self.state, dir, &mut sources)?,
             false => Vec::new(),
         };
         let there = sources_seen(&sources);
-        let record = Record { lasthost: claim, instance: gate.instance, pulled };
+        let record = Record {
+            lasthost: claim,
+            instance: gate.instance,
+            pulled,
+        };
         self.write_record(&record)?;
         if sources.is_empty() {
             return Ok(());
         }
         pull::delete(gate, dir, &sources, claim, &there)?;
-        log::info!("{}: list index {} INDEX", self.state.user, if gate.config.migrate { "pulled from" } else { "dropped on" });
+        log::info!(
+            "{}: list index {} INDEX",
+            self.state.user,
+            if gate.config.migrate {
+                "pulled from"
+            } else {
+                "dropped on"
+            }
+        );
         Ok(())
     }
 
@@ -161,8 +220,15 @@ impl<'a> Flight<'a> {
     }
 
     /// All but the deletion on NFS was done before.
-    fn finish(&self, dir: &IndexDir, claim: Identity, record: Option<&Record>) -> Result<(), Trouble> {
-        let pulled = record.map(|record| record.pulled.clone()).unwrap_or_default();
+    fn finish(
+        &self,
+        dir: &IndexDir,
+        claim: Identity,
+        record: Option<&Record>,
+    ) -> Result<(), Trouble> {
+        let pulled = record
+            .map(|record| record.pulled.clone())
+            .unwrap_or_default();
         let sources = pull::lock(self.gate, dir)?;
         pull::delete(self.gate, dir, &sources, claim, &pulled)
     }
@@ -173,7 +239,14 @@ impl<'a> Flight<'a> {
         if let (true, Some(dir)) = (claim, &view.dir) {
             self.claim(dir)?;
         }
-        Err(Trouble::Draining(self.state.lock().ghosts.iter().map(|g| g.process.pid).collect()))
+        Err(Trouble::Draining(
+            self.state
+                .lock()
+                .ghosts
+                .iter()
+                .map(|g| g.process.pid)
+                .collect(),
+        ))
     }
 
     fn remove_record(&self) -> Result<(), Trouble> {
@@ -184,9 +257,12 @@ impl<'a> Flight<'a> {
     fn write_record(&self, record: &Record) -> Result<(), Trouble> {
         let inner = self.state.lock();
         if !inner.ghosts.is_empty() {
-            return Err(Trouble::Draining(inner.ghosts.iter().map(|g| g.process.pid).collect()));
+            return Err(Trouble::Draining(
+                inner.ghosts.iter().map(|g| g.process.pid).collect(),
+            ));
         }
-        local::write_record(self.gate, &self.state.user, record).map_err(backing("write the record"))?;
+        local::write_record(self.gate, &self.state.user, record)
+            .map_err(backing("write the record"))?;
         drop(inner);
         (self.gate.on_step)(Step::Recorded);
         Ok(())
@@ -194,7 +270,10 @@ impl<'a> Flight<'a> {
 }
 
 fn sources_seen(sources: &[pull::Source<'_>]) -> Vec<(OsString, Identity)> {
-    sources.iter().map(|source| (source.log.clone(), source.identity)).collect()
+    sources
+        .iter()
+        .map(|source| (source.log.clone(), source.identity))
+        .collect()
 }
 
 /// Each prefix with the name of its log, which Dovecot always opens first.
@@ -209,24 +288,31 @@ pub(super) fn log_names(config: &Config) -> impl Iterator<Item = (&OsString, OsS
 fn stock_log(gate: &Gate, dir: &IndexDir, record: Option<&Record>) -> Result<StockLog, Trouble> {
     let mut seen = StockLog::Absent;
     for (_, log) in log_names(&gate.config) {
-        match dir.look(&log)? {
-            None => {}
-            Some(now) if record.and_then(|r| r.pulled_as(&log)) == Some(now) => {
-                if seen == StockLog::Absent {
-                    seen = StockLog::Pulled;
-                }
-            }
-            Some(_) => seen = StockLog::New,
-        }
+        let pulled = record.and_then(|record| record.pulled_as(&log));
+        seen = match dir.look(&log)? {
+            None => seen,
+            now if now == pulled && seen != StockLog::New => StockLog::Pulled,
+            Some(_) => StockLog::New,
+        };
     }
     Ok(seen)
 }
 
 /// What INDEX/.lasthost is against our record, and its identity. It is read only when the record does not tell.
-pub(super) fn claim_seen(gate: &Gate, dir: &IndexDir, record: Option<&Record>) -> Result<(Claim, Option<Identity>), Trouble> {
-    let Some(now) = dir.lasthost()? else { return Ok((Claim::Foreign, None)) };
+pub(super) fn claim_seen(
+    gate: &Gate,
+    dir: &IndexDir,
+    record: Option<&Record>,
+) -> Result<(Claim, Option<Identity>), Trouble> {
+    let Some(now) = dir.lasthost()? else {
+        return Ok((Claim::Foreign, None));
+    };
     if let Some(record) = record {
-        let claim = if record.lasthost == now { Claim::Recorded } else { Claim::Foreign };
+        let claim = if record.lasthost == now {
+            Claim::Recorded
+        } else {
+            Claim::Foreign
+        };
         return Ok((claim, Some(now)));
     }
     let ours = LastHost::claim(&gate.config.host, gate.instance);

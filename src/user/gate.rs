@@ -4,7 +4,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::flight::Flight;
@@ -39,7 +38,6 @@ pub enum Answer {
 
 /// Somebody who waits at the gate.
 pub struct Waiter {
-    id: u64,
     process: Process,
     creds: Arc<Creds>,
     until: Instant,
@@ -65,7 +63,6 @@ pub struct Gate {
     pub(super) limit: LogLimit,
     housekeeper: Housekeeper,
     pools: Pools,
-    next_waiter: AtomicU64,
 }
 
 /// What a gate is built from.
@@ -90,7 +87,14 @@ impl Gate {
     /// # Errors
     /// When `/proc` cannot be read or no thread can be started.
     pub fn new(parts: Parts) -> std::io::Result<Arc<Self>> {
-        let Parts { config, store, instance, processes, kernel, on_step } = parts;
+        let Parts {
+            config,
+            store,
+            instance,
+            processes,
+            kernel,
+            on_step,
+        } = parts;
         let gate = Arc::new(Gate {
             config,
             store,
@@ -103,7 +107,6 @@ impl Gate {
             limit: LogLimit::default(),
             housekeeper: Housekeeper::default(),
             pools: Pools::default(),
-            next_waiter: AtomicU64::new(0),
         });
         Housekeeper::start(&gate)?;
         Ok(gate)
@@ -114,20 +117,37 @@ impl Gate {
         self.users.get(user)
     }
 
+    /// A caller as the process and the rights it is.
+    pub fn who(&self, caller: Caller) -> (Process, Creds) {
+        (
+            self.processes.identify(caller),
+            self.processes.creds(caller),
+        )
+    }
+
     pub(super) fn housekeeper(&self) -> &Housekeeper {
         &self.housekeeper
     }
 
     /// Asks for a verdict; `done` is called with it, on another thread, within `check_timeout`.
-    pub fn ask(self: &Arc<Self>, user: &User, caller: Caller, done: Box<dyn FnOnce(Answer) + Send>) {
-        let process = self.processes.identify(caller);
-        let creds = Arc::new(self.processes.creds(caller));
+    pub fn ask(
+        self: &Arc<Self>,
+        user: &User,
+        caller: Caller,
+        done: Box<dyn FnOnce(Answer) + Send>,
+    ) {
+        let (process, creds) = self.who(caller);
+        let creds = Arc::new(creds);
         self.moved_on(process, user);
         let state = self.user(user);
         let until = Instant::now() + self.config.check_timeout;
-        let id = self.next_waiter.fetch_add(1, Ordering::Relaxed);
         let mut inner = state.lock();
-        inner.queue.waiting.push(Waiter { id, process, creds, until, done });
+        inner.queue.waiting.push(Waiter {
+            process,
+            creds,
+            until,
+            done,
+        });
         self.housekeeper.wake_at(until);
         self.kick(&state, &mut inner);
     }
@@ -137,10 +157,17 @@ impl Gate {
         if process.pid == 0 || !self.housekeeper.haunted() {
             return;
         }
-        for state in self.users.matching(|inner| inner.ghosts.iter().any(|g| g.process == process)) {
+        for state in self
+            .users
+            .matching(|inner| inner.ghosts.iter().any(|g| g.process == process))
+        {
             if state.user != *now {
                 let mut inner = state.lock();
-                inner.ghosts.iter_mut().filter(|g| g.process == process).for_each(|g| g.moved_on = true);
+                inner
+                    .ghosts
+                    .iter_mut()
+                    .filter(|g| g.process == process)
+                    .for_each(|g| g.moved_on = true);
             }
         }
         self.housekeeper.wake();
@@ -148,12 +175,14 @@ impl Gate {
 
     /// Starts a run for the user unless one is under way.
     fn kick(self: &Arc<Self>, state: &Arc<UserState>, inner: &mut Inner) {
-        if inner.queue.running || (inner.queue.waiting.is_empty() && inner.queue.fences.is_empty()) {
+        if inner.queue.running || (inner.queue.waiting.is_empty() && inner.queue.fences.is_empty())
+        {
             return;
         }
         inner.queue.running = true;
         let (gate, state) = (Arc::clone(self), Arc::clone(state));
-        self.pools.run(self.mount_of(&state.user), move || gate.run_next(&state));
+        self.pools
+            .run(self.mount_of(&state.user), move || gate.run_next(&state));
     }
 
     /// One thing from the user's queue, then the next.
@@ -168,7 +197,9 @@ impl Gate {
     }
 
     fn run_flight(self: &Arc<Self>, state: &Arc<UserState>) {
-        let Some(creds) = board(&mut state.lock()) else { return };
+        let Some(creds) = board(&mut state.lock()) else {
+            return;
+        };
         let flight = Flight::new(self, state, &creds);
         let outcome = flight.run();
         self.land(state, outcome);
@@ -184,9 +215,14 @@ impl Gate {
             for waiter in &aboard {
                 inner.give_verdict(waiter.process, Arc::clone(&waiter.creds));
             }
-            let pass = Pass { state: Arc::clone(state), epoch: inner.epoch() };
+            let pass = Pass {
+                state: Arc::clone(state),
+                epoch: inner.epoch(),
+            };
             drop(inner);
-            aboard.into_iter().for_each(|waiter| (waiter.done)(Answer::Serve(pass.clone())));
+            aboard
+                .into_iter()
+                .for_each(|waiter| (waiter.done)(Answer::Serve(pass.clone())));
         } else {
             self.refuse(state, inner, aboard);
         }
@@ -194,10 +230,16 @@ impl Gate {
 
     /// Refused openers are ghosts, marked before they are answered: what they change nobody will see.
     fn refuse(&self, state: &UserState, mut inner: MutexGuard<'_, Inner>, refused: Vec<Waiter>) {
-        let new = refused.iter().map(|w| Ghost { process: w.process, creds: Arc::clone(&w.creds), moved_on: false });
+        let new = refused.iter().map(|w| Ghost {
+            process: w.process,
+            creds: Arc::clone(&w.creds),
+            moved_on: false,
+        });
         self.haunt(state, &mut inner, new.collect());
         drop(inner);
-        refused.into_iter().for_each(|waiter| (waiter.done)(Answer::Refuse));
+        refused
+            .into_iter()
+            .for_each(|waiter| (waiter.done)(Answer::Refuse));
     }
 
     /// Marks ghosts. Where there are ghosts there is no record, and no verdict is good any more.
@@ -225,7 +267,10 @@ impl Gate {
 
     /// One clear line for the operator.
     pub(super) fn report(&self, user: &User, trouble: &Trouble) {
-        self.limit.warn(user, &format!("{user}: list index refused: {trouble}"));
+        self.limit.warn(
+            user.as_bytes(),
+            &format!("{user}: list index refused: {trouble}"),
+        );
     }
 
     /// A handle on a managed file is released; after the last one of a user who wrote, a fence may be due.
@@ -263,9 +308,14 @@ impl Gate {
             }
             inner.queue.running = true;
         }
-        let _guard = RunGuard { gate: self, state: &state };
+        let _guard = RunGuard {
+            gate: self,
+            state: &state,
+        };
         state.void(); // before files are looked for: an opener with a verdict must ask again
-        let Ok(_taken) = state.take() else { return Ok(false) };
+        let Ok(_taken) = state.take() else {
+            return Ok(false);
+        };
         local::remove_record(self, user)?;
         local::purge(self, user)?;
         Ok(true)
@@ -276,7 +326,10 @@ impl Gate {
     }
 
     fn mount_of(&self, user: &User) -> PathBuf {
-        let path = self.index_path(user).map(|at| at.path()).unwrap_or_default();
+        let path = self
+            .index_path(user)
+            .map(|at| at.path())
+            .unwrap_or_default();
         self.mounts.point_above(&path).unwrap_or_else(|e| {
             log::error!("cannot read mountinfo: {e}");
             PathBuf::from("/")
@@ -293,14 +346,18 @@ impl Gate {
 fn board(inner: &mut Inner) -> Option<Arc<Creds>> {
     let queue = &mut inner.queue;
     let creds = Arc::clone(&queue.waiting.first()?.creds);
-    let (aboard, waiting) = std::mem::take(&mut queue.waiting).into_iter().partition(|w| w.creds == creds);
+    let (aboard, waiting) = std::mem::take(&mut queue.waiting)
+        .into_iter()
+        .partition(|w| w.creds == creds);
     queue.aboard = aboard;
     queue.waiting = waiting;
     Some(creds)
 }
 
 fn take_late(waiters: &mut Vec<Waiter>, now: Instant) -> Vec<Waiter> {
-    let (late, on_time) = std::mem::take(waiters).into_iter().partition(|w| w.until <= now);
+    let (late, on_time) = std::mem::take(waiters)
+        .into_iter()
+        .partition(|w| w.until <= now);
     *waiters = on_time;
     late
 }
@@ -325,13 +382,24 @@ impl Drop for RunGuard<'_> {
 impl Inner {
     /// The earliest time at which somebody who waits is refused.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.queue.waiting.iter().chain(&self.queue.aboard).map(|w| w.until).min()
+        self.queue
+            .waiting
+            .iter()
+            .chain(&self.queue.aboard)
+            .map(|w| w.until)
+            .min()
     }
 }
 
 fn index_path(config: &Config, user: &User) -> Result<IndexPath, Trouble> {
-    let path = config.index.expand(user).map_err(|e| Trouble::NoPath(e.to_string()))?;
+    let path = config
+        .index
+        .expand(user)
+        .map_err(|e| Trouble::NoPath(e.to_string()))?;
     let base = config.index.literal_prefix().to_owned();
-    let rest = path.strip_prefix(&base).map_err(|e| Trouble::NoPath(e.to_string()))?.to_owned();
+    let rest = path
+        .strip_prefix(&base)
+        .map_err(|e| Trouble::NoPath(e.to_string()))?
+        .to_owned();
     Ok(IndexPath { base, rest })
 }

@@ -38,7 +38,9 @@ impl Housekeeper {
     pub(super) fn start(gate: &Arc<Gate>) -> std::io::Result<()> {
         let agenda = Arc::clone(&gate.housekeeper().agenda);
         let gate = Arc::downgrade(gate);
-        std::thread::Builder::new().name("housekeeper".into()).spawn(move || keep_house(&gate, &agenda))?;
+        std::thread::Builder::new()
+            .name("housekeeper".into())
+            .spawn(move || keep_house(&gate, &agenda))?;
         Ok(())
     }
 

@@ -32,7 +32,9 @@ fn dir_of(gate: &Gate, user: &User) -> io::Result<Option<OwnedFd>> {
 
 /// What we last accepted of the user; a damaged record, or one of another mount, is none.
 pub fn read_record(gate: &Gate, user: &User) -> io::Result<Option<Record>> {
-    let Some(dir) = dir_of(gate, user)? else { return Ok(None) };
+    let Some(dir) = dir_of(gate, user)? else {
+        return Ok(None);
+    };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(&dir, LASTHOST, flags, Mode::empty()) {
         Ok(file) => File::from(file),
@@ -55,7 +57,9 @@ pub fn write_record(gate: &Gate, user: &User, record: &Record) -> io::Result<()>
 
 /// Removes the record.
 pub fn remove_record(gate: &Gate, user: &User) -> io::Result<()> {
-    let Some(dir) = dir_of(gate, user)? else { return Ok(()) };
+    let Some(dir) = dir_of(gate, user)? else {
+        return Ok(());
+    };
     match rustix::fs::unlinkat(&dir, LASTHOST, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(e) => Err(e.into()),
@@ -64,7 +68,9 @@ pub fn remove_record(gate: &Gate, user: &User) -> io::Result<()> {
 
 /// Deletes the user's managed files, locks and left-overs among them. Nobody has them open.
 pub fn purge(gate: &Gate, user: &User) -> io::Result<()> {
-    let Some(dir) = dir_of(gate, user)? else { return Ok(()) };
+    let Some(dir) = dir_of(gate, user)? else {
+        return Ok(());
+    };
     let parent = gate.store.node_of(&dir)?;
     for entry in rustix::fs::Dir::read_from(&dir)? {
         let entry = entry?;
@@ -82,7 +88,13 @@ pub fn purge(gate: &Gate, user: &User) -> io::Result<()> {
 }
 
 /// Puts a copy of a file of INDEX into the user's directory, with its owner, group and mode.
-pub fn install(gate: &Gate, user: &User, tmp: Tmp, owner: (u32, u32, u32), name: &OsStr) -> io::Result<()> {
+pub fn install(
+    gate: &Gate,
+    user: &User,
+    tmp: Tmp,
+    owner: (u32, u32, u32),
+    name: &OsStr,
+) -> io::Result<()> {
     let dir = dir_of(gate, user)?.ok_or(Errno::NOENT)?;
     let (uid, gid, mode) = owner;
     fchown(&tmp.file, Some(uid), Some(gid))?;
@@ -105,10 +117,20 @@ impl Tmp {
     /// Makes one.
     pub fn new(gate: &Gate) -> io::Result<Self> {
         let name = format!("{TMP_DIR}/{}", NEXT_TMP.fetch_add(1, Ordering::Relaxed)).into_bytes();
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let root = gate.store.root().try_clone_to_owned()?;
-        let file = rustix::fs::openat(&root, OsStr::from_bytes(&name), flags, Mode::RUSR | Mode::WUSR)?;
-        Ok(Tmp { file: file.into(), name, root })
+        let file = rustix::fs::openat(
+            &root,
+            OsStr::from_bytes(&name),
+            flags,
+            Mode::RUSR | Mode::WUSR,
+        )?;
+        Ok(Tmp {
+            file: file.into(),
+            name,
+            root,
+        })
     }
 
     fn install(mut self, gate: &Gate, dir: &OwnedFd, name: &OsStr) -> io::Result<()> {
@@ -123,7 +145,10 @@ impl Drop for Tmp {
         if !self.name.is_empty() {
             let name = std::ffi::OsString::from_vec(std::mem::take(&mut self.name));
             if let Err(e) = rustix::fs::unlinkat(&self.root, &name, AtFlags::empty()) {
-                log::warn!("cannot remove {} in the backing: {e}", name.to_string_lossy());
+                log::warn!(
+                    "cannot remove {} in the backing: {e}",
+                    name.to_string_lossy()
+                );
             }
         }
     }

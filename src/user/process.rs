@@ -49,7 +49,7 @@ impl Processes for Proc {
     }
 }
 
-impl dyn Processes {
+impl dyn Processes + '_ {
     /// Whether `process` still runs. A pid of 0 cannot be watched: it counts as alive.
     pub fn alive(&self, process: Process) -> bool {
         process.pid == 0 || self.started(process.pid) == Some(process.started)
@@ -57,12 +57,19 @@ impl dyn Processes {
 
     /// The caller as a process.
     pub fn identify(&self, caller: Caller) -> Process {
-        Process { pid: caller.pid, started: self.started(caller.pid).unwrap_or_default() }
+        Process {
+            pid: caller.pid,
+            started: self.started(caller.pid).unwrap_or_default(),
+        }
     }
 
     /// The caller's rights.
     pub fn creds(&self, caller: Caller) -> Creds {
-        Creds { uid: caller.uid, gid: caller.gid, groups: self.groups(caller) }
+        Creds {
+            uid: caller.uid,
+            gid: caller.gid,
+            groups: self.groups(caller),
+        }
     }
 }
 
@@ -78,9 +85,13 @@ fn parse_stat(stat: &str) -> Option<u64> {
 fn parse_groups(status: &str, caller: Caller) -> Vec<u32> {
     let numbers = |key: &str| -> Vec<u32> {
         let line = status.lines().find_map(|line| line.strip_prefix(key));
-        line.unwrap_or_default().split_whitespace().filter_map(|n| n.parse().ok()).collect()
+        line.unwrap_or_default()
+            .split_whitespace()
+            .filter_map(|n| n.parse().ok())
+            .collect()
     };
-    let same = numbers("Uid:").last() == Some(&caller.uid) && numbers("Gid:").last() == Some(&caller.gid);
+    let same =
+        numbers("Uid:").last() == Some(&caller.uid) && numbers("Gid:").last() == Some(&caller.gid);
     if same { numbers("Groups:") } else { Vec::new() }
 }
 
@@ -92,13 +103,21 @@ mod tests {
     fn a_name_with_parentheses_does_not_confuse() {
         let tail = "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
         assert_eq!(parse_stat(&format!("12 (imap) x (y) S {tail}")), Some(4711));
-        assert_eq!(parse_stat(&format!("12 (imap) Z {tail}")), None, "a zombie has exited");
+        assert_eq!(
+            parse_stat(&format!("12 (imap) Z {tail}")),
+            None,
+            "a zombie has exited"
+        );
     }
 
     #[test]
     fn groups_count_only_when_the_ids_agree() {
         let status = "Name:\timap\nUid:\t0\t0\t0\t1000\nGid:\t0\t0\t0\t1001\nGroups:\t7 8 \n";
-        let caller = Caller { pid: 1, uid: 1000, gid: 1001 };
+        let caller = Caller {
+            pid: 1,
+            uid: 1000,
+            gid: 1001,
+        };
         assert_eq!(parse_groups(status, caller), [7, 8]);
         assert!(parse_groups(status, Caller { uid: 0, ..caller }).is_empty());
     }
@@ -106,8 +125,15 @@ mod tests {
     #[test]
     fn we_are_alive_and_an_impossible_process_is_not() {
         let procs: &dyn Processes = &Proc;
-        let me = procs.identify(Caller { pid: std::process::id(), uid: 0, gid: 0 });
+        let me = procs.identify(Caller {
+            pid: std::process::id(),
+            uid: 0,
+            gid: 0,
+        });
         assert!(me.started > 0 && procs.alive(me));
-        assert!(!procs.alive(Process { started: me.started + 1, ..me }));
+        assert!(!procs.alive(Process {
+            started: me.started + 1,
+            ..me
+        }));
     }
 }

@@ -22,7 +22,8 @@ pub const MAX_PULL: u64 = 64 << 20;
 /// One prefix's list index, locked on NFS.
 #[derive(Debug)]
 pub struct Source<'a> {
-    log: OsString,
+    /// The log's name.
+    pub log: OsString,
     /// The log's identity when it was copied.
     pub identity: Identity,
     /// All its files but the log.
@@ -34,10 +35,19 @@ pub struct Source<'a> {
 pub fn lock<'a>(gate: &Gate, dir: &'a IndexDir) -> Result<Vec<Source<'a>>, Trouble> {
     let mut sources = Vec::new();
     for (prefix, log) in log_names(&gate.config) {
-        let Some(locked) = dir.lock_log(&log, gate.config.lock_method, gate.patience())? else { continue };
-        let wanted = |name: &OsStr| is_managed(std::slice::from_ref(prefix), name) && !is_passing(name) && *name != *log;
+        let Some(locked) = dir.lock_log(&log, gate.config.lock_method, gate.patience())? else {
+            continue;
+        };
+        let wanted = |name: &OsStr| {
+            is_managed(std::slice::from_ref(prefix), name) && !is_passing(name) && *name != *log
+        };
         let others = dir.names(wanted)?;
-        sources.push(Source { log, identity: locked.log.identity, others, locked });
+        sources.push(Source {
+            log,
+            identity: locked.log.identity,
+            others,
+            locked,
+        });
     }
     if !sources.is_empty() {
         (gate.on_step)(Step::Locked);
@@ -46,37 +56,73 @@ pub fn lock<'a>(gate: &Gate, dir: &'a IndexDir) -> Result<Vec<Source<'a>>, Troub
 }
 
 /// Copies and installs them, the logs last; returns what was pulled, for the record.
-pub fn fetch(gate: &Gate, state: &Arc<UserState>, dir: &IndexDir, sources: &mut [Source<'_>]) -> Result<Vec<(OsString, Identity)>, Trouble> {
+pub fn fetch(
+    gate: &Gate,
+    state: &Arc<UserState>,
+    dir: &IndexDir,
+    sources: &mut [Source<'_>],
+) -> Result<Vec<(OsString, Identity)>, Trouble> {
     let mut copies = Vec::new();
     let mut logs = Vec::new();
     let mut room = MAX_PULL;
     for source in &mut *sources {
         for name in &source.others {
             // Gone since it was listed: Dovecot unlinks L.2 without the lock.
-            let Some(mut file) = dir.open_file(name, rustix::fs::OFlags::RDONLY)? else { continue };
-            copies.push((name.clone(), copy(gate, dir, name, &mut file, &mut room)?, file.owner));
+            let Some(mut file) = dir.open_file(name, rustix::fs::OFlags::RDONLY)? else {
+                continue;
+            };
+            copies.push((
+                name.clone(),
+                copy(gate, dir, name, &mut file, &mut room)?,
+                file.owner,
+            ));
         }
         let log = &mut source.locked.log;
-        logs.push((source.log.clone(), copy(gate, dir, &source.log, log, &mut room)?, log.owner));
+        logs.push((
+            source.log.clone(),
+            copy(gate, dir, &source.log, log, &mut room)?,
+            log.owner,
+        ));
     }
     (gate.on_step)(Step::Copied);
     for (step, files) in [(Step::PartInstalled, copies), (Step::Installed, logs)] {
         for (name, tmp, owner) in files {
-            local::install(gate, &state.user, tmp, owner, &name).map_err(backing("install the pulled files"))?;
+            local::install(gate, &state.user, tmp, owner, &name)
+                .map_err(backing("install the pulled files"))?;
         }
         (gate.on_step)(step);
     }
-    Ok(sources.iter().map(|source| (source.log.clone(), source.identity)).collect())
+    Ok(sources
+        .iter()
+        .map(|source| (source.log.clone(), source.identity))
+        .collect())
 }
 
-fn copy(gate: &Gate, dir: &IndexDir, name: &OsStr, from: &mut IndexFile, room: &mut u64) -> Result<Tmp, Trouble> {
+fn copy(
+    gate: &Gate,
+    dir: &IndexDir,
+    name: &OsStr,
+    from: &mut IndexFile,
+    room: &mut u64,
+) -> Result<Tmp, Trouble> {
     let size = from.identity.size;
-    *room = room.checked_sub(size).ok_or_else(|| Trouble::TooBig { path: dir.path_of(name), size, limit: MAX_PULL })?;
+    *room = room.checked_sub(size).ok_or_else(|| Trouble::TooBig {
+        path: dir.path_of(name),
+        size,
+        limit: MAX_PULL,
+    })?;
     let mut tmp = Tmp::new(gate).map_err(backing("make a file"))?;
-    let read = |source| Trouble::Io { what: "read", path: dir.path_of(name), source };
+    let read = |source| Trouble::Io {
+        what: "read",
+        path: dir.path_of(name),
+        source,
+    };
     let mut bytes = Vec::with_capacity(size as usize);
     from.file.rewind().map_err(read)?;
-    from.file.by_ref().take(size).read_to_end(&mut bytes).map_err(read)?;
+    Read::by_ref(&mut from.file)
+        .take(size)
+        .read_to_end(&mut bytes)
+        .map_err(read)?;
     if bytes.len() as u64 != size {
         return Err(read(io::ErrorKind::UnexpectedEof.into()));
     }
@@ -88,13 +134,24 @@ fn copy(gate: &Gate, dir: &IndexDir, name: &OsStr, from: &mut IndexFile, room: &
 ///
 /// # Errors
 /// [`Trouble::Overtaken`] when the claim is not ours any more or a log is not what was copied.
-pub fn delete(gate: &Gate, dir: &IndexDir, sources: &[Source<'_>], claim: Identity, copied: &[(OsString, Identity)]) -> Result<(), Trouble> {
+pub fn delete(
+    gate: &Gate,
+    dir: &IndexDir,
+    sources: &[Source<'_>],
+    claim: Identity,
+    copied: &[(OsString, Identity)],
+) -> Result<(), Trouble> {
     if dir.lasthost()? != Some(claim) {
         return Err(Trouble::Overtaken);
     }
     for source in sources {
-        let now = dir.open_file(&source.log, rustix::fs::OFlags::RDONLY)?.map(|file| file.identity);
-        let then = copied.iter().find(|(log, _)| *log == source.log).map(|(_, identity)| *identity);
+        let now = dir
+            .open_file(&source.log, rustix::fs::OFlags::RDONLY)?
+            .map(|file| file.identity);
+        let then = copied
+            .iter()
+            .find(|(log, _)| *log == source.log)
+            .map(|(_, identity)| *identity);
         if now != then {
             return Err(Trouble::Overtaken);
         }
@@ -104,7 +161,9 @@ pub fn delete(gate: &Gate, dir: &IndexDir, sources: &[Source<'_>], claim: Identi
         source.others.iter().try_for_each(|name| dir.remove(name))?;
     }
     (gate.on_step)(Step::PartDeleted);
-    sources.iter().try_for_each(|source| dir.remove(&source.log))?;
+    sources
+        .iter()
+        .try_for_each(|source| dir.remove(&source.log))?;
     (gate.on_step)(Step::Deleted);
     Ok(())
 }

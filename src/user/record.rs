@@ -24,7 +24,10 @@ impl Record {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let keys = keys(text);
-        let pulled = text.lines().filter_map(|line| line.strip_prefix("pulled ")).map(parse_pulled);
+        let pulled = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("pulled "))
+            .map(parse_pulled);
         Some(Record {
             lasthost: Identity::parse(keys.get("lasthost")?)?,
             instance: Instance::parse(keys.get("instance")?)?,
@@ -43,7 +46,10 @@ impl Record {
 
     /// What was pulled as `log`.
     pub fn pulled_as(&self, log: &OsStr) -> Option<Identity> {
-        self.pulled.iter().find(|(name, _)| name == log).map(|(_, identity)| *identity)
+        self.pulled
+            .iter()
+            .find(|(name, _)| name == log)
+            .map(|(_, identity)| *identity)
     }
 }
 
@@ -63,7 +69,10 @@ fn hex(bytes: &[u8]) -> String {
 fn unhex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
     (digits.len() % 2 == 0).then_some(())?;
-    digits.chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok()).collect()
+    digits
+        .chunks(2)
+        .map(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -72,8 +81,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn identity() -> impl Strategy<Value = Identity> {
-        (any::<u64>(), any::<i64>(), 0..1_000_000_000u32, any::<u64>())
-            .prop_map(|(ino, mtime, nsec, size)| Identity { ino, mtime, nsec, size })
+        (
+            any::<u64>(),
+            any::<i64>(),
+            0..1_000_000_000u32,
+            any::<u64>(),
+        )
+            .prop_map(|(ino, mtime, nsec, size)| Identity {
+                ino,
+                mtime,
+                nsec,
+                size,
+            })
     }
 
     proptest! {
@@ -94,7 +113,8 @@ mod tests {
 
     #[test]
     fn a_later_version_may_add_keys() {
-        let record = b"lasthost 1 2.000000003 4\ninstance 0000000000000000000000000000000f\nstamp x y\n";
+        let record =
+            b"lasthost 1 2.000000003 4\ninstance 0000000000000000000000000000000f\nstamp x y\n";
         assert_eq!(Record::parse(record).unwrap().instance, Instance(15));
     }
 }

@@ -102,13 +102,23 @@ pub struct Taken(Arc<UserState>);
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Queue {{ running: {}, waiting: {}, aboard: {} }}", self.running, self.waiting.len(), self.aboard.len())
+        write!(
+            f,
+            "Queue {{ running: {}, waiting: {}, aboard: {} }}",
+            self.running,
+            self.waiting.len(),
+            self.aboard.len()
+        )
     }
 }
 
 impl UserState {
     fn new(user: User) -> Self {
-        UserState { user, inner: Mutex::default(), calm: Condvar::new() }
+        UserState {
+            user,
+            inner: Mutex::default(),
+            calm: Condvar::new(),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -192,7 +202,11 @@ impl UserState {
             return Ok(Taken(Arc::clone(self)));
         }
         let held = inner.holders.values();
-        let held = held.map(|h| Ghost { process: h.process, creds: Arc::clone(&h.creds), moved_on: false });
+        let held = held.map(|h| Ghost {
+            process: h.process,
+            creds: Arc::clone(&h.creds),
+            moved_on: false,
+        });
         Err(held.collect())
     }
 
@@ -212,8 +226,15 @@ impl UserState {
         let mut inner = self.lock();
         inner.drop_old_verdicts();
         let queue = &inner.queue;
-        let quiet = !queue.running && queue.waiting.is_empty() && queue.fences.is_empty() && queue.parked.is_empty();
-        quiet && inner.verdicts.is_empty() && inner.holders.is_empty() && inner.ghosts.is_empty() && !inner.wrote
+        let quiet = !queue.running
+            && queue.waiting.is_empty()
+            && queue.fences.is_empty()
+            && queue.parked.is_empty();
+        quiet
+            && inner.verdicts.is_empty()
+            && inner.holders.is_empty()
+            && inner.ghosts.is_empty()
+            && !inner.wrote
     }
 }
 
@@ -235,7 +256,12 @@ impl Inner {
     pub(super) fn give_verdict(&mut self, process: Process, creds: Arc<Creds>) {
         self.drop_old_verdicts();
         if process.pid != 0 {
-            self.verdicts.push(Verdict { pid: process.pid, given: Instant::now(), process, creds });
+            self.verdicts.push(Verdict {
+                pid: process.pid,
+                given: Instant::now(),
+                process,
+                creds,
+            });
         }
     }
 
@@ -262,12 +288,23 @@ impl Operation {
             holder.handles += 1;
             return;
         }
-        let known = inner.verdicts.iter().find(|v| v.pid == pid).map(|v| (v.process, Arc::clone(&v.creds)));
+        let known = inner
+            .verdicts
+            .iter()
+            .find(|v| v.pid == pid)
+            .map(|v| (v.process, Arc::clone(&v.creds)));
         let (process, creds) = known.unwrap_or_else(|| {
             let (process, creds) = who();
             (process, Arc::new(creds))
         });
-        inner.holders.insert(pid, Holder { handles: 1, process, creds });
+        inner.holders.insert(
+            pid,
+            Holder {
+                handles: 1,
+                process,
+                creds,
+            },
+        );
     }
 }
 
@@ -306,13 +343,17 @@ impl Users {
         if let Some(state) = self.states.get(user) {
             return Arc::clone(&state);
         }
-        let state = self.states.entry(user.clone()).or_insert_with(|| Arc::new(UserState::new(user.clone())));
+        let state = self
+            .states
+            .entry(user.clone())
+            .or_insert_with(|| Arc::new(UserState::new(user.clone())));
         Arc::clone(&state)
     }
 
     /// Forgets users about whom nothing is known any more.
     pub fn sweep(&self) {
-        self.states.retain(|_, state| Arc::strong_count(state) > 1 || !state.is_idle());
+        self.states
+            .retain(|_, state| Arc::strong_count(state) > 1 || !state.is_idle());
     }
 
     /// How many users something is known about.

@@ -82,7 +82,9 @@ pub fn none() -> OnStep {
 /// In debug builds: SIGKILL to ourselves after the step that `LISTINDEXFS_CRASH_AT` names.
 #[cfg(debug_assertions)]
 pub fn crash_from_env() -> OnStep {
-    let Ok(at) = std::env::var("LISTINDEXFS_CRASH_AT") else { return none() };
+    let Ok(at) = std::env::var("LISTINDEXFS_CRASH_AT") else {
+        return none();
+    };
     log::warn!("will die after step {at}");
     Arc::new(move |step| {
         if step.name() == at {

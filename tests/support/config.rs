@@ -70,7 +70,7 @@ impl Config {
             mail: lab.mail(),
             index: format!("{}/{HASHED}", lab.index().display()),
             listindex: None,
-            volatile: Some(format!("{}/volatile/{HASHED}", dir.display())),
+            volatile: Some(format!("{}/volatile/%u", dir.display())),
             format: Format::Sdbox,
             mmap: false,
             lock_method: "fcntl",

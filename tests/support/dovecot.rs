@@ -211,18 +211,17 @@ impl Dovecot {
 
 impl Drop for Dovecot {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let (log, errors) = (self.log(), self.errors().join("\n"));
+            let tail = log[log.len().saturating_sub(8)..].join("\n");
+            eprintln!(
+                "--- {}: complaints:\n{errors}\n--- end of the log:\n{tail}",
+                self.config.dir.display()
+            );
+        }
         // What it does in the second that an orderly end takes is of no interest any more.
         if let Some(mut master) = self.master.take() {
             process::kill9(&mut master);
-        }
-        if std::thread::panicking() {
-            let log = self.log();
-            let tail = log.len().saturating_sub(40);
-            eprintln!(
-                "--- end of the log of {}:\n{}",
-                self.config.dir.display(),
-                log[tail..].join("\n")
-            );
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod needs;
 pub mod ops;
 pub mod process;
 pub mod rounds;
+pub mod site;
 
 pub use config::{Config, Format, Users};
 pub use dovecot::{Dovecot, finish};
@@ -27,6 +28,7 @@ pub use lab::{GID, Lab, UID};
 pub use model::Model;
 pub use mount::Mount;
 pub use needs::{DOVECOT, FUSE, ROOT, lacks};
+pub use site::Site;
 
 use std::time::{Duration, Instant};
 

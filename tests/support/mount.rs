@@ -98,9 +98,15 @@ impl Options {
     }
 
     /// An environment variable for the daemon.
-    pub fn env(mut self, key: &str, value: &str) -> Self {
+    pub fn env(self, key: &str, value: &str) -> Self {
+        let mut how = self.without_env(key);
+        how.env.push((key.to_owned(), value.to_owned()));
+        how
+    }
+
+    /// Without this environment variable.
+    pub fn without_env(mut self, key: &str) -> Self {
         self.env.retain(|(old, _)| old != key);
-        self.env.push((key.to_owned(), value.to_owned()));
         self
     }
 

@@ -1,5 +1,6 @@
 //! Random changes of a mailbox that are possible in its present state, from a seed.
 use super::model::{Model, Op};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 /// splitmix64: small, and the same everywhere.
@@ -8,6 +9,8 @@ pub struct Random {
     pub seed: u64,
     state: u64,
     names: usize,
+    /// Names of folders that were deleted, and have not been renamed since.
+    deleted: BTreeSet<String>,
 }
 
 impl Random {
@@ -30,6 +33,7 @@ impl Random {
             seed,
             state: seed,
             names: 0,
+            deleted: BTreeSet::new(),
         }
     }
 
@@ -88,6 +92,11 @@ impl Random {
                 .map(|(name, uid, _)| Op::Expunge((*name).clone(), *uid)),
             _ => None,
         };
+        match &op {
+            Some(Op::Delete(name)) => drop(self.deleted.insert(leaf(name).to_owned())),
+            Some(Op::Rename(name, _)) => drop(self.deleted.remove(leaf(name))),
+            _ => {}
+        }
         op.unwrap_or_else(|| {
             let seen = self.below(3) == 0;
             let name = self.pick(&folders).map_or("INBOX", |name| name.as_str());
@@ -95,16 +104,22 @@ impl Random {
         })
     }
 
-    /// A name that no folder has now. One in four had been used before: a folder that comes back must not be
-    /// taken for the old one.
+    /// A name that no folder has now. One in four is that of a folder deleted before: it must not be taken for the
+    /// old one. Not of one that was renamed: stock 2.3.19, on any filesystem, gives a folder that takes its
+    /// place in the same session the counts of the old one.
     fn name(&mut self, model: &Model) -> String {
-        if self.names > 0 && self.below(4) == 0 {
-            let old = format!("box{}", self.below(self.names));
-            if !model.folders.keys().any(|name| name.ends_with(&old)) {
-                return old;
+        if self.below(4) == 0 {
+            let free = |old: &&String| !model.folders.keys().any(|name| leaf(name) == old.as_str());
+            let old: Vec<String> = self.deleted.iter().filter(free).cloned().collect();
+            if let Some(old) = self.pick(&old) {
+                return old.clone();
             }
         }
         self.names += 1;
         format!("box{}", self.names - 1)
     }
+}
+
+fn leaf(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
 }

@@ -6,8 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock};
@@ -143,14 +142,13 @@ pub fn title(pid: u32) -> String {
         .to_owned()
 }
 
-/// Tells whether a process has a file of this device and inode open.
-pub fn has_open(pid: u32, file: &fs::Metadata) -> bool {
-    let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return false;
-    };
-    let same = |m: fs::Metadata| m.dev() == file.dev() && m.ino() == file.ino();
-    fds.flatten()
-        .any(|fd| fs::metadata(fd.path()).is_ok_and(same))
+/// The files a process has open, by the names they have now; a deleted one bears that word at its end.
+pub fn open_files(pid: u32) -> Vec<PathBuf> {
+    let fds = fs::read_dir(format!("/proc/{pid}/fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    fds.filter_map(|fd| fs::read_link(fd.path()).ok()).collect()
 }
 
 struct Stat {

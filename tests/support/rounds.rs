@@ -1,5 +1,5 @@
 //! A user who moves between hosts while the mailbox changes: each session must be told the truth at once.
-//! It does not care how the hosts keep their list indexes, so it tells a stale one as well.
+//! This does not care how the hosts keep their list indexes, so it tells a stale one as well.
 use super::dovecot::Dovecot;
 use super::model::{Model, Op};
 use super::ops::Random;
@@ -15,23 +15,37 @@ pub struct Stale {
 
 /// One user, several hosts.
 pub struct Rounds<'a> {
-    hosts: &'a [Dovecot],
+    hosts: &'a [&'a Dovecot],
     user: &'a str,
     random: Random,
     model: Model,
     story: Vec<String>,
+    tidy: bool,
 }
 
 impl<'a> Rounds<'a> {
     /// A user who has nothing yet.
-    pub fn new(hosts: &'a [Dovecot], user: &'a str) -> Self {
+    pub fn new(hosts: &'a [&'a Dovecot], user: &'a str) -> Self {
         Self {
             hosts,
             user,
             random: Random::new(),
             model: Model::new(),
             story: Vec::new(),
+            tidy: false,
         }
+    }
+
+    /// A user who has these folders already.
+    pub fn starting_with(mut self, model: Model) -> Self {
+        self.model = model;
+        self
+    }
+
+    /// No session begins before the last one's process has ended. Without this they overlap now and then.
+    pub fn tidy(mut self) -> Self {
+        self.tidy = true;
+        self
     }
 
     /// Does this many rounds: a session on another host than before, or now and then on the same, that lists
@@ -69,6 +83,9 @@ impl<'a> Rounds<'a> {
             .check(&imap.list_status())
             .map_err(|wrong| format!("after changes on host {host}:\n{wrong}"))?;
         imap.logout();
+        if self.tidy {
+            self.hosts[host].wait_no_sessions();
+        }
         Ok(())
     }
 }

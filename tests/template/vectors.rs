@@ -29,7 +29,7 @@ fn expand(template: &str, user: &str) -> String {
 fn dovecot_2_3() {
     let mut refused = 0;
     let count = each(
-        include_str!("data/vectors.json"),
+        include_str!("../data/vectors.json"),
         |user, template, result| {
             if ["%h", "%X{uid}"].contains(&template) {
                 let error = Template::parse(template).expect_err(template);

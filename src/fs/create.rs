@@ -1,0 +1,131 @@
+//! CREATE and MKDIR: what is made belongs to the caller from its first moment.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags};
+
+use super::error::{FsError, Result};
+use super::lookup::LEVEL_MODE;
+use super::open::handle_of;
+use super::place::{Place, Role, is_private};
+use super::{Call, Core, Found, Handle, c_name, stale};
+use crate::store::Node;
+use crate::sys::cred::OwnAs;
+use crate::template::LevelKind;
+use crate::user::state::Operation;
+
+impl Core {
+    /// Makes and opens a regular file.
+    ///
+    /// # Errors
+    /// As `open(2)`; EPERM for names the mount keeps for itself; EIO for L and `L.newlock` when the gate refuses.
+    pub fn create(
+        &self,
+        call: &Call,
+        parent: Node,
+        name: &OsStr,
+        mode: u32,
+        flags: OFlags,
+    ) -> Result<(Found, Handle)> {
+        let dir = self.dir_to_change(parent, name)?;
+        let operation = self.may_change(call, &dir, name)?;
+        let flags = flags.intersection(OFlags::EXCL | OFlags::TRUNC);
+        let flags = flags
+            | OFlags::RDWR
+            | OFlags::CREATE
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK
+            | OFlags::CLOEXEC;
+        let file = {
+            let _own = OwnAs::new(call.caller.uid, call.caller.gid)?;
+            rustix::fs::openat(
+                &dir,
+                c_name(name)?,
+                flags,
+                Mode::from_raw_mode(mode & 0o7777),
+            )?
+        };
+        let node = self.store.node_of(&file)?;
+        let attr = self.store.attr_of(node, &file)?;
+        if let Some(operation) = &operation {
+            self.hold(call, operation);
+            operation.state().wrote();
+        }
+        self.opens
+            .add(node, operation.as_ref().map(|o| Arc::clone(o.state())));
+        Ok((self.found(name, attr), handle_of(call)))
+    }
+
+    /// Makes a directory. Never waits and never asks the gate: a directory call that fails is a mail outage.
+    ///
+    /// # Errors
+    /// As `mkdir(2)`; EPERM for names the mount keeps for itself.
+    pub fn mkdir(&self, call: &Call, parent: Node, name: &OsStr, mode: u32) -> Result<Found> {
+        let dir = self.dir_to_change(parent, name)?;
+        let c_name = c_name(name)?;
+        let level = self.makes_level(&dir, name)?;
+        {
+            let _own = OwnAs::new(call.caller.uid, call.caller.gid)?;
+            let mode = if level {
+                LEVEL_MODE
+            } else {
+                Mode::from_raw_mode(mode & 0o7777)
+            };
+            rustix::fs::mkdirat(&dir, &c_name, mode)?;
+        }
+        if level {
+            // A setgid parent may have changed the mode.
+            rustix::fs::chmodat(&dir, &c_name, LEVEL_MODE, rustix::fs::AtFlags::empty())?;
+        }
+        Ok(self.found(name, self.store.attr_at(&dir, &c_name)?))
+    }
+
+    /// Whether this is a level that all users of a domain share: then it must be open to all of them.
+    fn makes_level(&self, dir: &OwnedFd, name: &OsStr) -> Result<bool> {
+        use std::os::unix::ffi::OsStrExt;
+        let Place::Level(above) = self.place_of(dir)? else {
+            return Ok(false);
+        };
+        let (layout, level) = (&self.config.layout, above + 1);
+        let named = level < layout.depth() && layout.kind(level) == LevelKind::Named;
+        Ok(named && layout.may_be(level, name.as_bytes()))
+    }
+
+    /// Opens a directory in which `name` is to be made, renamed or linked.
+    pub(super) fn dir_to_change(&self, parent: Node, name: &OsStr) -> Result<OwnedFd> {
+        if is_private(parent, name) || self.role(name) == Role::Record {
+            return Err(FsError::Reserved.into());
+        }
+        Ok(self.store.open_dir(parent).map_err(stale)?)
+    }
+
+    /// Asks the gate where it stands for a name that comes into being; `None` where it has nothing to do.
+    fn may_change(&self, call: &Call, dir: &OwnedFd, name: &OsStr) -> Result<Option<Operation>> {
+        match self.role(name) {
+            Role::Plain | Role::Record => Ok(None),
+            role => match (role, self.place_of(dir)?) {
+                (Role::Log | Role::NewLock, Place::UserDir(user)) => {
+                    self.admit(call, &self.gate.user(&user)).map(Some)
+                }
+                (_, Place::UserDir(user)) => self.enter(&self.gate.user(&user)).map(Some),
+                (Role::Log | Role::NewLock, _) => Err(self.misfit(dir).into()),
+                (_, _) => Ok(None),
+            },
+        }
+    }
+
+    /// Lets a change of managed names in a user's directory begin; `None` elsewhere.
+    pub(super) fn change(&self, dir: &OwnedFd, names: &[&OsStr]) -> Result<Option<Operation>> {
+        if !names.iter().any(|name| self.is_managed(name)) {
+            return Ok(None);
+        }
+        let Place::UserDir(user) = self.place_of(dir)? else {
+            return Ok(None);
+        };
+        let operation = self.enter(&self.gate.user(&user))?;
+        operation.state().wrote();
+        Ok(Some(operation))
+    }
+}

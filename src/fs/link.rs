@@ -1,0 +1,130 @@
+//! UNLINK, RMDIR, RENAME, LINK. Locks and renames never fail for a reason of ours.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, FileType, OFlags, RenameFlags};
+
+use super::error::{FsError, Result};
+use super::place::{Place, is_private};
+use super::{Call, Core, Found, c_name, stale};
+use crate::index::lasthost::LASTHOST;
+use crate::store::{Node, PRIVATE_DIR};
+
+impl Core {
+    /// Removes a name. The record may go too: then the user is as good as evicted.
+    ///
+    /// # Errors
+    /// As `unlink(2)`.
+    pub fn unlink(&self, parent: Node, name: &OsStr) -> Result<()> {
+        if is_private(parent, name) {
+            return Err(FsError::Absent.into());
+        }
+        let dir = self.store.open_dir(parent).map_err(stale)?;
+        let _operation = self.change(&dir, &[name])?;
+        Ok(self.store.unlink(&self.opens, &dir, &c_name(name)?)?)
+    }
+
+    /// Removes a directory; a record alone does not keep a user's directory.
+    ///
+    /// # Errors
+    /// As `rmdir(2)`.
+    pub fn rmdir(&self, parent: Node, name: &OsStr) -> Result<()> {
+        if is_private(parent, name) {
+            return Err(FsError::Absent.into());
+        }
+        let dir = self.store.open_dir(parent).map_err(stale)?;
+        let c_name = c_name(name)?;
+        match rustix::fs::unlinkat(&dir, &c_name, AtFlags::REMOVEDIR) {
+            Err(rustix::io::Errno::NOTEMPTY) => {
+                let child = self
+                    .store
+                    .open_list(self.store.node_at(&dir, &c_name)?)
+                    .map_err(stale)?;
+                self.drop_lone_record(&child)?;
+                Ok(rustix::fs::unlinkat(&dir, &c_name, AtFlags::REMOVEDIR)?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    fn drop_lone_record(&self, dir: &OwnedFd) -> Result<()> {
+        let Place::UserDir(user) = self.place_of(dir)? else {
+            return Ok(());
+        };
+        let _operation = self.enter(&self.gate.user(&user))?;
+        let entries = rustix::fs::Dir::read_from(dir)?.collect::<rustix::io::Result<Vec<_>>>()?;
+        let mut names = entries.iter().map(|entry| entry.file_name().to_bytes());
+        if names.all(|name| matches!(name, b"." | b"..") || name == LASTHOST.as_bytes()) {
+            rustix::fs::unlinkat(dir, LASTHOST, AtFlags::empty())?;
+        }
+        Ok(())
+    }
+
+    /// Renames.
+    ///
+    /// # Errors
+    /// As `renameat2(2)`; EXDEV for managed names between two directories, EPERM for users' directories.
+    pub fn rename(
+        &self,
+        from: (Node, &OsStr),
+        to: (Node, &OsStr),
+        flags: RenameFlags,
+    ) -> Result<()> {
+        let (old, new) = (
+            self.dir_to_change(from.0, from.1)?,
+            self.dir_to_change(to.0, to.1)?,
+        );
+        let (old_name, new_name) = (c_name(from.1)?, c_name(to.1)?);
+        if from.0 != to.0 && (self.is_managed(from.1) || self.is_managed(to.1)) {
+            return Err(FsError::CrossDirectory.into());
+        }
+        self.refuse_moving_users(&old, from.1)?;
+        let _operation = self.change(&new, &[from.1, to.1])?;
+        let kept = match flags.is_empty() {
+            true => self.store.keep(&self.opens, &new, &new_name)?,
+            false => None, // NOREPLACE and EXCHANGE leave no file without a name
+        };
+        let renamed = rustix::fs::renameat_with(&old, &old_name, &new, &new_name, flags);
+        if let (Err(_), Some(kept)) = (renamed, kept) {
+            self.store.unkeep(&self.opens, kept);
+        }
+        Ok(renamed?)
+    }
+
+    /// A user's directory elsewhere would be another user's, or nobody's.
+    fn refuse_moving_users(&self, dir: &OwnedFd, name: &OsStr) -> Result<()> {
+        let attr = self.store.attr_at(dir, &c_name(name)?)?;
+        let is_dir = FileType::from_raw_mode(attr.stat.st_mode) == FileType::Directory;
+        match is_dir && matches!(self.place_of(dir)?, Place::Level(_)) {
+            true => Err(FsError::Reserved.into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Gives a file a second name.
+    ///
+    /// # Errors
+    /// As `link(2)`; EXDEV for managed names between two directories.
+    pub fn link(&self, _call: &Call, node: Node, parent: Node, name: &OsStr) -> Result<Found> {
+        let dir = self.dir_to_change(parent, name)?;
+        let c_name = c_name(name)?;
+        let file = self.store.open_node(node, OFlags::PATH).map_err(stale)?;
+        let path = self.store.path_of(&file)?.ok_or(FsError::Stale)?;
+        let (old_name, old_dir) = path.split_last().ok_or(FsError::Reserved)?;
+        if old_dir
+            .first()
+            .is_some_and(|first| first == PRIVATE_DIR.as_bytes())
+        {
+            return Err(FsError::Absent.into()); // it has lost its last name
+        }
+        let old_name: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(old_name);
+        let same_dir = self.store.path_of(&dir)?.is_some_and(|dir| dir == old_dir);
+        if !same_dir && (self.is_managed(old_name) || self.is_managed(name)) {
+            return Err(FsError::CrossDirectory.into());
+        }
+        let _operation = self.change(&dir, &[old_name, name])?;
+        rustix::fs::linkat(&file, "", &dir, &c_name, AtFlags::EMPTY_PATH)?;
+        Ok(self.found(name, self.store.attr_at(&dir, &c_name)?))
+    }
+}

@@ -1,0 +1,103 @@
+//! LOOKUP: a name that is there needs no gate, so listing touches nothing; a missing L does.
+
+use std::ffi::{CStr, OsStr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+use super::error::{FsError, Result};
+use super::place::{Place, Role, is_private};
+use super::{Call, Core, FOREVER, Found, c_name, stale};
+use crate::store::{Attr, Node};
+use crate::template::LevelKind;
+
+/// Everybody may make his directory in a level, and nobody remove another's.
+pub(super) const LEVEL_MODE: Mode = Mode::from_bits_retain(0o1777);
+
+impl Core {
+    /// Finds `name` in `parent`.
+    ///
+    /// # Errors
+    /// As `stat(2)`; EIO where L is missing and the gate refuses.
+    pub fn lookup(&self, call: &Call, parent: Node, name: &OsStr) -> Result<Found> {
+        if is_private(parent, name) {
+            return Err(FsError::Absent.into());
+        }
+        let dir = self.store.open_dir(parent).map_err(stale)?;
+        let c_name = c_name(name)?;
+        match self.store.attr_at(&dir, &c_name) {
+            Ok(attr) => Ok(self.found(name, attr)),
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
+                self.lookup_missing(call, dir, name, &c_name)
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    pub(super) fn found(&self, name: &OsStr, attr: Attr) -> Found {
+        // The record is replaced behind the kernel's back.
+        let name_ttl = if self.role(name) == Role::Record {
+            Duration::ZERO
+        } else {
+            FOREVER
+        };
+        Found {
+            attr: self.shown(attr),
+            name_ttl,
+        }
+    }
+
+    fn lookup_missing(
+        &self,
+        call: &Call,
+        dir: OwnedFd,
+        name: &OsStr,
+        c_name: &CStr,
+    ) -> Result<Found> {
+        match self.role(name) {
+            Role::Log => self.lookup_missing_log(call, &dir, name, c_name),
+            Role::Plain => self.materialise(&dir, name, c_name),
+            Role::Managed | Role::NewLock | Role::Record => Err(FsError::Absent.into()),
+        }
+    }
+
+    /// The gate may pull L: that is what the lookup waits for.
+    fn lookup_missing_log(
+        &self,
+        call: &Call,
+        dir: &OwnedFd,
+        name: &OsStr,
+        c_name: &CStr,
+    ) -> Result<Found> {
+        let Place::UserDir(user) = self.place_of(dir)? else {
+            return Err(self.misfit(dir).into());
+        };
+        let _operation = self.admit(call, &self.gate.user(&user))?;
+        match self.store.attr_at(dir, c_name) {
+            Ok(attr) => Ok(self.found(name, attr)),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Hash directories exist as soon as they are looked up: whoever made one would own it, and shut
+    /// out the other users of that bucket.
+    fn materialise(&self, dir: &OwnedFd, name: &OsStr, c_name: &CStr) -> Result<Found> {
+        use std::os::unix::ffi::OsStrExt;
+        let Place::Level(above) = self.place_of(dir)? else {
+            return Err(FsError::Absent.into());
+        };
+        let (layout, level) = (&self.config.layout, above + 1);
+        let hashed = level < layout.depth() && layout.kind(level) == LevelKind::Hashed;
+        if !hashed || !layout.may_be(level, name.as_bytes()) {
+            return Err(FsError::Absent.into());
+        }
+        match rustix::fs::mkdirat(dir, c_name, LEVEL_MODE) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        rustix::fs::chmodat(dir, c_name, LEVEL_MODE, rustix::fs::AtFlags::empty())?;
+        Ok(self.found(name, self.store.attr_at(dir, c_name)?))
+    }
+}

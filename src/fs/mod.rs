@@ -1,0 +1,144 @@
+//! The file system: every operation of the mount, on the backing, with the gate where the design puts it.
+//!
+//! Knows no FUSE: an operation takes a [`Call`] and returns a value, an error, or what it has to wait for.
+
+mod attr;
+mod create;
+mod dir;
+pub mod error;
+mod io;
+mod link;
+mod lookup;
+mod open;
+mod place;
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::attr::Change;
+pub use self::dir::Entry as DirEntry;
+use self::error::{FsError, Result, Stop};
+use crate::options::Config;
+use crate::store::opens::Opens;
+use crate::store::{Attr, Store};
+use crate::user::gate::{Answer, Gate};
+use crate::user::process::Caller;
+use crate::user::state::{Operation, Pass, UserState, Wait};
+
+/// The kernel may keep what it knows for ever: nothing changes behind its back but what it is told of.
+pub const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// One request's caller, and the verdict it waited for.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Who asks.
+    pub caller: Caller,
+    /// What the gate answered, once it was asked.
+    pub verdict: Option<Verdict>,
+}
+
+/// What the gate answered one request.
+#[derive(Clone, Debug)]
+pub enum Verdict {
+    /// Go on.
+    Pass(Pass),
+    /// Answer EIO.
+    Refused,
+}
+
+impl From<Answer> for Verdict {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Serve(pass) => Verdict::Pass(pass),
+            Answer::Refuse => Verdict::Refused,
+        }
+    }
+}
+
+/// A file found or made.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Its attributes, good for ever.
+    pub attr: Attr,
+    /// How long its name may be kept.
+    pub name_ttl: Duration,
+}
+
+/// An open file: whom the kernel names at its RELEASE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handle(pub u64);
+
+/// The file system of one mount.
+pub struct Core {
+    config: Arc<Config>,
+    store: Arc<Store>,
+    opens: Opens<Arc<UserState>>,
+    gate: Arc<Gate>,
+    listings: dir::Listings,
+    misfits: crate::log_limit::LogLimit,
+}
+
+impl Core {
+    /// The file system over a backing, behind a gate.
+    pub fn new(config: Arc<Config>, store: Arc<Store>, gate: Arc<Gate>) -> Self {
+        let listings = dir::Listings::default();
+        Core {
+            config,
+            store,
+            opens: Opens::default(),
+            gate,
+            listings,
+            misfits: Default::default(),
+        }
+    }
+
+    /// The gate, to ask for verdicts.
+    pub fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+
+    /// Lets an operation on managed names begin that needs no verdict.
+    fn enter(&self, state: &Arc<UserState>) -> Result<Operation> {
+        state.enter().map_err(|wait| stop(state, wait))
+    }
+
+    /// Lets an operation begin that needs a verdict.
+    fn admit(&self, call: &Call, state: &Arc<UserState>) -> Result<Operation> {
+        let pass = match &call.verdict {
+            Some(Verdict::Refused) => return Err(FsError::Refused.into()),
+            Some(Verdict::Pass(pass)) => Some(pass),
+            None => None,
+        };
+        state
+            .admit(call.caller.pid, pass)
+            .map_err(|wait| stop(state, wait))
+    }
+
+    /// Counts a managed file as opened by the caller.
+    fn hold(&self, call: &Call, operation: &Operation) {
+        operation.hold(call.caller.pid, || self.gate.who(call.caller));
+    }
+}
+
+fn stop(state: &Arc<UserState>, wait: Wait) -> Stop {
+    match wait {
+        Wait::Gate => Stop::Gate(state.user.clone()),
+        Wait::Directory => Stop::Directory(Arc::clone(state)),
+    }
+}
+
+/// The kernel sends no name with a NUL or a slash in it.
+fn c_name(name: &OsStr) -> Result<CString> {
+    CString::new(name.as_bytes()).map_err(|_| FsError::Absent.into())
+}
+
+/// A Linux file handle is gone: the name behind it was purged or replaced.
+fn stale(e: std::io::Error) -> FsError {
+    if e.raw_os_error() == Some(libc::ESTALE) {
+        FsError::Stale
+    } else {
+        FsError::Backing(e)
+    }
+}

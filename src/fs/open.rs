@@ -1,0 +1,112 @@
+//! OPEN and RELEASE. The gate stands at the OPEN of L; after a purge it is answered ESTALE, on which
+//! the kernel walks the path again and finds what is now true.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+
+use super::error::{FsError, Result};
+use super::place::{Place, Role};
+use super::{Call, Core, Handle, c_name, stale};
+use crate::store::{Node, PRIVATE_DIR};
+use crate::user::state::Operation;
+
+impl Core {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// ESTALE when it is gone, EIO when it is L and the gate refuses.
+    pub fn open(&self, call: &Call, node: Node, flags: OFlags) -> Result<Handle> {
+        let file = self.store.open_node(node, OFlags::PATH).map_err(stale)?;
+        let mut path = self.store.path_of(&file)?.ok_or(FsError::Stale)?;
+        let name = OsString::from_vec(path.pop().ok_or(FsError::Reserved)?);
+        if path
+            .first()
+            .is_some_and(|first| first == PRIVATE_DIR.as_bytes())
+        {
+            return Err(FsError::Stale.into()); // unlinked since the kernel looked it up
+        }
+        let operation = self.may_open(call, &file, &path, &name, flags)?;
+        // Purged while the caller waited: the descriptor keeps the inode, but it has no name any more.
+        let links = rustix::fs::fstat(&file)?.st_nlink;
+        if links == 0 {
+            return Err(FsError::Stale.into());
+        }
+        if let Some(operation) = &operation {
+            self.hold(call, operation);
+        }
+        self.opens
+            .add(node, operation.as_ref().map(|o| Arc::clone(o.state())));
+        Ok(handle_of(call))
+    }
+
+    /// Asks the gate where it stands; `None` for files it has nothing to do with.
+    fn may_open(
+        &self,
+        call: &Call,
+        file: &OwnedFd,
+        path: &[Vec<u8>],
+        name: &OsStr,
+        flags: OFlags,
+    ) -> Result<Option<Operation>> {
+        let writes = flags.intersection(OFlags::RWMODE) != OFlags::RDONLY;
+        match (self.role_of_file(file, path, name)?, self.place(path)) {
+            (Role::Plain, _) => Ok(None),
+            (Role::Record, _) if writes => Err(FsError::Reserved.into()),
+            (Role::Record, _) => Ok(None),
+            (Role::Log, Place::UserDir(user)) => self.admit(call, &self.gate.user(&user)).map(Some),
+            (_, Place::UserDir(user)) => self.enter(&self.gate.user(&user)).map(Some),
+            (Role::Log, _) => Err(self.misfit_at(path).into()),
+            (Role::NewLock | Role::Managed, _) => Ok(None),
+        }
+    }
+
+    /// While Dovecot rotates, L bears a second name, and the path tells either.
+    fn role_of_file(&self, file: &OwnedFd, path: &[Vec<u8>], name: &OsStr) -> Result<Role> {
+        let role = self.role(name);
+        if role != Role::Managed || rustix::fs::fstat(file)?.st_nlink < 2 {
+            return Ok(role);
+        }
+        let dir = self
+            .store
+            .open_path(OsStr::from_bytes(&path.join(&b'/')))
+            .map_err(stale)?;
+        let node = self.store.node_of(file)?;
+        for prefix in &self.config.prefixes {
+            let mut log = prefix.clone();
+            log.push(".log");
+            if self
+                .store
+                .node_at(&dir, &c_name(&log)?)
+                .is_ok_and(|log| log == node)
+            {
+                return Ok(Role::Log);
+            }
+        }
+        Ok(role)
+    }
+
+    fn misfit_at(&self, path: &[Vec<u8>]) -> FsError {
+        match self.store.open_path(OsStr::from_bytes(&path.join(&b'/'))) {
+            Ok(dir) => self.misfit(&dir),
+            Err(_gone) => FsError::Stale,
+        }
+    }
+
+    /// The last reference to an open file is gone.
+    pub fn release(&self, node: Node, handle: Handle) -> Result<()> {
+        let owner = self.opens.remove(node, || self.store.drop_orphan(node));
+        if let Some(state) = owner {
+            self.gate.released(&state, handle.0 as u32);
+        }
+        Ok(())
+    }
+}
+
+/// A handle is its opener's pid: RELEASE tells whose it was, to any worker.
+pub(super) fn handle_of(call: &Call) -> Handle {
+    Handle(u64::from(call.caller.pid))
+}

@@ -1,0 +1,230 @@
+//! Runs operations and answers requests: errno, log line and panic guard are in this one place.
+//!
+//! An operation that needs a verdict has done nothing yet; it runs again once the verdict is there.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fuser::{
+    Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
+};
+use rustix::fs::StatVfs;
+
+use crate::fs::error::{FsError, Result, Stop};
+use crate::fs::{Call, Core, DirEntry, FOREVER, Found, Handle};
+use crate::store::Attr;
+use crate::user::process::Caller;
+
+/// The page cache stays over closes, and closing costs no request.
+const OPENED: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
+
+/// Something that can be answered with a `T` or an errno.
+pub trait Replied<T>: Send + 'static {
+    /// The operation succeeded.
+    fn answer(self, value: T);
+    /// It failed.
+    fn fail(self, errno: Errno);
+}
+
+/// Runs operations of the core.
+pub struct Runner {
+    core: Arc<Core>,
+}
+
+/// An operation on its way to its reply.
+struct Running<O, R> {
+    name: &'static str,
+    core: Arc<Core>,
+    call: Call,
+    op: O,
+    reply: R,
+}
+
+impl Runner {
+    /// A runner for one core.
+    pub fn new(core: Core) -> Self {
+        Runner {
+            core: Arc::new(core),
+        }
+    }
+
+    /// The core.
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Runs an operation that may have to wait; then it ends on another thread.
+    pub fn op<T, O, R>(&self, name: &'static str, req: &Request, op: O, reply: R)
+    where
+        O: Fn(&Core, &Call) -> Result<T> + Send + 'static,
+        R: Replied<T>,
+    {
+        Running {
+            name,
+            core: Arc::clone(&self.core),
+            call: call(req),
+            op,
+            reply,
+        }
+        .go();
+    }
+
+    /// Runs an operation that never waits.
+    pub fn now<T, R: Replied<T>>(
+        &self,
+        name: &'static str,
+        req: &Request,
+        op: impl Fn(&Core, &Call) -> Result<T>,
+        reply: R,
+    ) {
+        let call = call(req);
+        match guarded(|| op(&self.core, &call)) {
+            Ok(value) => reply.answer(value),
+            Err(Stop::Error(e)) => fail(name, &call, &e, reply),
+            Err(Stop::Gate(_) | Stop::Directory(_)) => fail(name, &call, &FsError::Panicked, reply),
+        }
+    }
+}
+
+impl<O, R> Running<O, R> {
+    fn go<T>(mut self)
+    where
+        O: Fn(&Core, &Call) -> Result<T> + Send + 'static,
+        R: Replied<T>,
+    {
+        match guarded(|| (self.op)(&self.core, &self.call)) {
+            Ok(value) => self.reply.answer(value),
+            Err(Stop::Error(e)) => fail(self.name, &self.call, &e, self.reply),
+            Err(Stop::Directory(state)) => state.park(Box::new(move || self.go())),
+            Err(Stop::Gate(user)) => {
+                let gate = Arc::clone(self.core.gate());
+                let caller = self.call.caller;
+                let resume = move |answer: crate::user::gate::Answer| {
+                    self.call.verdict = Some(answer.into());
+                    self.go();
+                };
+                gate.ask(&user, caller, Box::new(resume));
+            }
+        }
+    }
+}
+
+fn call(req: &Request) -> Call {
+    Call {
+        caller: Caller {
+            pid: req.pid(),
+            uid: req.uid(),
+            gid: req.gid(),
+        },
+        verdict: None,
+    }
+}
+
+/// A panic costs its caller an EIO and nobody else anything; the panic hook has logged it.
+fn guarded<T>(op: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(op)).unwrap_or(Err(FsError::Panicked.into()))
+}
+
+fn fail<T>(name: &str, call: &Call, e: &FsError, reply: impl Replied<T>) {
+    log::log!(e.level(), "{name} by pid {}: {e}", call.caller.pid);
+    reply.fail(Errno::from_i32(e.errno()));
+}
+
+/// Declares what a reply looks like when it succeeds.
+macro_rules! replied {
+    ($reply:ty, $value:ty, |$r:ident, $v:pat_param| $answer:expr) => {
+        impl Replied<$value> for $reply {
+            fn answer(self, value: $value) {
+                #[allow(unused_mut)]
+                let (mut $r, $v) = (self, value);
+                $answer
+            }
+
+            fn fail(self, errno: Errno) {
+                self.error(errno);
+            }
+        }
+    };
+}
+
+replied!(ReplyEntry, Found, |r, found| r.entry_with_ttls(
+    &FOREVER,
+    &found.name_ttl,
+    &attr(&found.attr),
+    Generation(0)
+));
+replied!(ReplyAttr, Attr, |r, found| r.attr(&FOREVER, &attr(&found)));
+replied!(ReplyOpen, Handle, |r, handle| r
+    .opened(FileHandle(handle.0), OPENED));
+replied!(ReplyCreate, (Found, Handle), |r, (found, handle)| {
+    r.created(
+        &FOREVER,
+        &attr(&found.attr),
+        Generation(0),
+        FileHandle(handle.0),
+        OPENED,
+    )
+});
+replied!(ReplyData, Vec<u8>, |r, bytes| r.data(&bytes));
+replied!(ReplyWrite, usize, |r, len| r.written(len as u32));
+replied!(ReplyStatfs, StatVfs, |r, s| r.statfs(
+    s.f_blocks,
+    s.f_bfree,
+    s.f_bavail,
+    s.f_files,
+    s.f_ffree,
+    s.f_bsize as u32,
+    s.f_namemax as u32,
+    s.f_frsize as u32
+));
+replied!(ReplyDirectory, Vec<DirEntry>, |r, entries| {
+    for e in entries {
+        if r.add(INodeNo(e.ino), e.offset, kind(e.kind), &e.name) {
+            break;
+        }
+    }
+    r.ok()
+});
+
+fn attr(from: &Attr) -> FileAttr {
+    let s = &from.stat;
+    FileAttr {
+        ino: INodeNo(from.node.0),
+        size: s.st_size as u64,
+        blocks: s.st_blocks as u64,
+        atime: time(s.st_atime, s.st_atime_nsec),
+        mtime: time(s.st_mtime, s.st_mtime_nsec),
+        ctime: time(s.st_ctime, s.st_ctime_nsec),
+        crtime: UNIX_EPOCH,
+        kind: kind(rustix::fs::FileType::from_raw_mode(s.st_mode)),
+        perm: (s.st_mode & 0o7777) as u16,
+        nlink: s.st_nlink as u32,
+        uid: s.st_uid,
+        gid: s.st_gid,
+        rdev: s.st_rdev as u32,
+        blksize: s.st_blksize as u32,
+        flags: 0,
+    }
+}
+
+fn time(seconds: i64, nanos: u64) -> SystemTime {
+    let nanos = Duration::from_nanos(nanos);
+    match u64::try_from(seconds) {
+        Ok(seconds) => UNIX_EPOCH + Duration::from_secs(seconds) + nanos,
+        Err(_) => UNIX_EPOCH - Duration::from_secs(seconds.unsigned_abs()) + nanos,
+    }
+}
+
+fn kind(kind: rustix::fs::FileType) -> FileType {
+    match kind {
+        rustix::fs::FileType::Directory => FileType::Directory,
+        rustix::fs::FileType::Symlink => FileType::Symlink,
+        rustix::fs::FileType::Fifo => FileType::NamedPipe,
+        rustix::fs::FileType::Socket => FileType::Socket,
+        rustix::fs::FileType::CharacterDevice => FileType::CharDevice,
+        rustix::fs::FileType::BlockDevice => FileType::BlockDevice,
+        _ => FileType::RegularFile,
+    }
+}

@@ -1,0 +1,167 @@
+//! The daemon is killed at each step of its gate, and mounted again: nothing is stale, and while a user migrates
+//! his list index is always whole on one side at least.
+mod support;
+
+use support::dovecot::hashed;
+use support::model::Op;
+use support::mount::Options;
+use support::site::{LOG, list_index};
+use support::{Config, DOVECOT, FUSE, Lab, Model, ROOT, Site, eventually, lacks};
+
+/// The steps of the gate in their order.
+const STEPS: [&str; 13] = [
+    "taken",
+    "record-removed",
+    "purged",
+    "claim-written",
+    "claimed",
+    "locked",
+    "copied",
+    "part-installed",
+    "installed",
+    "recorded",
+    "rechecked",
+    "part-deleted",
+    "deleted",
+];
+
+fn right(site: &Site, user: &str, model: &mut Model, change: &str, when: &str) {
+    let mut imap = site.login(user);
+    model.assert_matches(&imap.list_status(), &format!("{user} {when}"));
+    model.apply(&Op::Create(change.to_owned()), &mut imap);
+    model.apply(&Op::Append("box".to_owned(), false), &mut imap);
+    model.assert_matches(
+        &imap.list_status(),
+        &format!("{user} {when}, after a change"),
+    );
+    imap.logout();
+    site.wait_no_sessions();
+}
+
+/// Mounts anew with a daemon that dies at `step`, and lets it come there by opening the user's log.
+/// Tells whether it came there.
+fn die_at(site: &mut Site, step: &str, user: &str) -> bool {
+    site.mount
+        .remount(|options| options.env("LISTINDEXFS_CRASH_AT", step));
+    let opened = site.open_log(user);
+    if opened.status.success() {
+        return false;
+    }
+    eventually("the daemon is dead", || site.mount.has_died().then_some(()));
+    true
+}
+
+fn mount_again(site: &mut Site) {
+    site.mount
+        .remount(|options| options.without_env("LISTINDEXFS_CRASH_AT"));
+}
+
+/// A user's list index is in INDEX when the daemon dies at a step of fetching it.
+#[test]
+fn killed_while_migrating() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let stock = Config::new(&lab, "stock").start();
+    let [mut a, b] = ["a", "b"]
+        .map(|host| Site::with(Options::new(&lab, host).migrate(), Config::new(&lab, host)));
+    for step in STEPS {
+        let user = format!("at-{step}");
+        let index = hashed(&lab.index(), &user);
+        let mut model = Model::new();
+        let mut imap = stock.login(&user);
+        for name in ["box", "other"] {
+            model.apply(&Op::Create(name.to_owned()), &mut imap);
+            model.apply(&Op::Append(name.to_owned(), false), &mut imap);
+        }
+        imap.logout();
+        stock.wait_no_sessions();
+        let whole = list_index(&index);
+        assert!(whole.contains_key(LOG), "stock Dovecot left no list index");
+
+        assert!(
+            die_at(&mut a, step, &user),
+            "migrating did not come to step {step}:\n{}",
+            a.mount.log()
+        );
+        let sides = [list_index(&index), list_index(&a.backing_of(&user))];
+        let kept = |side: &std::collections::BTreeMap<String, Vec<u8>>| {
+            whole
+                .iter()
+                .all(|(name, bytes)| side.get(name) == Some(bytes))
+        };
+        assert!(
+            sides.iter().any(kept),
+            "{step}: the list index is whole on neither side: {:?}",
+            sides.map(|s| s.into_keys().collect::<Vec<_>>())
+        );
+
+        mount_again(&mut a);
+        right(&a, &user, &mut model, "first", "mounted again");
+        assert!(list_index(&index).is_empty(), "{step}: left in INDEX");
+        right(&b, &user, &mut model, "second", "on the other host");
+        right(&a, &user, &mut model, "third", "back");
+    }
+}
+
+/// The user moves to the other host while this one is dead, and comes back.
+#[test]
+fn killed_while_migrating_and_the_user_moves_on() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let stock = Config::new(&lab, "stock").start();
+    let [mut a, b] = ["a", "b"]
+        .map(|host| Site::with(Options::new(&lab, host).migrate(), Config::new(&lab, host)));
+    for step in STEPS {
+        let user = format!("at-{step}");
+        let mut model = Model::new();
+        let mut imap = stock.login(&user);
+        model.apply(&Op::Create("box".to_owned()), &mut imap);
+        imap.logout();
+        stock.wait_no_sessions();
+        assert!(
+            die_at(&mut a, step, &user),
+            "migrating did not come to step {step}:\n{}",
+            a.mount.log()
+        );
+        right(&b, &user, &mut model, "first", "on the other host");
+        mount_again(&mut a);
+        right(&a, &user, &mut model, "second", "mounted again");
+        right(&b, &user, &mut model, "third", "on the other host again");
+    }
+}
+
+/// A user comes back from the other host, and what is here is to be purged when the daemon dies.
+#[test]
+fn killed_while_taking_a_user_over() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let [mut a, b] = ["a", "b"].map(|host| Site::new(&lab, host));
+    let mut died = Vec::new();
+    for step in STEPS {
+        let user = format!("at-{step}");
+        let mut model = Model::new();
+        let mut imap = a.login(&user);
+        model.apply(&Op::Create("box".to_owned()), &mut imap);
+        imap.logout();
+        a.wait_no_sessions();
+        right(&b, &user, &mut model, "first", "on the other host");
+        if die_at(&mut a, step, &user) {
+            died.push(step);
+        }
+        mount_again(&mut a);
+        right(&a, &user, &mut model, "second", "mounted again");
+        right(&b, &user, &mut model, "third", "on the other host again");
+    }
+    for step in ["taken", "purged", "claimed", "recorded"] {
+        assert!(
+            died.contains(&step),
+            "taking a user over did not come to step {step}"
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! Sessions that outlive their list index: their user has moved away, or they were refused. What they write
+//! reaches no list index, so as long as they live later sessions are refused too, and are right.
+mod support;
+
+use std::fs;
+use std::path::Path;
+
+use support::dovecot::hashed;
+use support::model::Op;
+use support::mount::Options;
+use support::{Config, DOVECOT, FUSE, Imap, Lab, Model, ROOT, Site, eventually, lacks, message};
+
+fn op(text: &str) -> Op {
+    let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    match (words[0].as_str(), &words[1..]) {
+        ("create", [name]) => Op::Create(name.clone()),
+        ("delete", [name]) => Op::Delete(name.clone()),
+        ("append", [name]) => Op::Append(name.clone(), false),
+        ("rename", [from, to]) => Op::Rename(from.clone(), to.clone()),
+        _ => panic!("no such change: {text}"),
+    }
+}
+
+/// A new session here is right at its first LIST.
+fn assert_right(site: &Site, model: &mut Model, when: &str) {
+    let mut imap = site.login("alice");
+    model.assert_matches(&imap.list_status(), when);
+    imap.logout();
+}
+
+/// Once nothing lingers, a session is given a list index in the mount again, and a right one.
+fn assert_served_again(site: &Site, model: &mut Model) {
+    site.wait_no_sessions();
+    // The daemon may learn of the end of the last process a moment later than we do.
+    eventually("a new session is served", || {
+        let mut imap = site.login("alice");
+        model.assert_matches(&imap.list_status(), "after all others have ended");
+        let served = site.is_served("alice");
+        imap.logout();
+        site.wait_no_sessions();
+        served.then_some(())
+    });
+    assert_right(site, model, "in the session after that");
+}
+
+/// Two hosts, and a session on the first that has made two folders.
+fn begin(lab: &Lab) -> ([Site; 2], Model, Imap) {
+    let sites = ["a", "b"].map(|host| Site::new(lab, host));
+    let mut model = Model::new();
+    let mut imap = sites[0].login("alice");
+    for text in ["create one", "create two", "append one"] {
+        model.apply(&op(text), &mut imap);
+    }
+    model.assert_matches(&imap.list_status(), "in the first session");
+    (sites, model, imap)
+}
+
+const CHANGES: [&str; 6] = [
+    "append one",
+    "create three",
+    "append three",
+    "delete two",
+    "rename three two",
+    "append two",
+];
+
+#[test]
+fn a_session_left_open_on_a_host_the_user_comes_back_to() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let (sites, mut model, mut old) = begin(&lab);
+    let [a, b] = &sites;
+
+    let mut moved = b.login("alice");
+    model.assert_matches(&moved.list_status(), "after the move to B");
+    model.apply(&op("create four"), &mut moved);
+    model.apply(&op("append one"), &mut moved);
+    moved.logout();
+
+    for change in CHANGES {
+        // The user is back on A, so what the old session does there counts.
+        assert_right(a, &mut model, &format!("back on A before: {change}"));
+        model.apply(&op(change), &mut old);
+        assert_right(a, &mut model, &format!("on A after: {change}"));
+        assert_right(b, &mut model, &format!("on B after: {change}"));
+    }
+    assert_right(a, &mut model, "back on A");
+    old.logout();
+    assert_served_again(a, &mut model);
+    assert_served_again(b, &mut model);
+}
+
+/// The old session is the last to write, and the user has not been back on its host before.
+#[test]
+fn what_a_session_wrote_before_its_user_moved_back() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let (sites, mut model, mut old) = begin(&lab);
+    let [a, b] = &sites;
+    for change in CHANGES {
+        assert_right(b, &mut model, &format!("on B before: {change}"));
+        model.apply(&op(change), &mut old);
+        assert_right(a, &mut model, &format!("on A after: {change}"));
+    }
+    old.logout();
+    assert_served_again(b, &mut model);
+    assert_served_again(a, &mut model);
+}
+
+/// INDEX is a symlink for a while: Dovecot does not mind, but we do not follow it.
+struct Trouble<'a>(&'a Path);
+
+impl<'a> Trouble<'a> {
+    fn begin(index: &'a Path) -> Self {
+        let aside = index.with_extension("aside");
+        fs::rename(index, &aside).expect("INDEX aside");
+        std::os::unix::fs::symlink(&aside, index).expect("a symlink");
+        Self(index)
+    }
+
+    fn end(self) {
+        fs::remove_file(self.0).expect("the symlink");
+        fs::rename(self.0.with_extension("aside"), self.0).expect("INDEX back");
+    }
+}
+
+#[test]
+fn a_refused_session_goes_on_writing() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let (sites, mut model, first) = begin(&lab);
+    let [a, b] = &sites;
+    first.logout();
+    a.wait_no_sessions();
+
+    let index = hashed(&lab.index(), "alice");
+    let trouble = Trouble::begin(&index);
+    let mut refused = a.login("alice");
+    model.assert_matches(&refused.list_status(), "in the refused session");
+    assert!(!a.is_served("alice"), "a symlinked INDEX was followed");
+    model.apply(&op("append one"), &mut refused);
+    assert_right(a, &mut model, "refused as well");
+    trouble.end();
+
+    for change in CHANGES {
+        assert_right(a, &mut model, &format!("on A before: {change}"));
+        model.apply(&op(change), &mut refused);
+        assert_right(a, &mut model, &format!("on A after: {change}"));
+        assert_right(b, &mut model, &format!("on B after: {change}"));
+    }
+    assert_right(a, &mut model, "back on A");
+    refused.logout();
+    assert_served_again(a, &mut model);
+    assert_served_again(b, &mut model);
+}
+
+/// An LMTP process lives on after its delivery, and goes from user to user.
+#[test]
+fn a_refused_delivery() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let sites = ["a", "b"].map(|host| {
+        Site::with(
+            Options::new(&lab, host),
+            Config::new(&lab, host).include_inbox(true),
+        )
+    });
+    let [a, b] = &sites;
+    let mut model = Model::new();
+    assert_right(a, &mut model, "at first");
+    a.wait_no_sessions();
+
+    let index = hashed(&lab.index(), "alice");
+    let trouble = Trouble::begin(&index);
+    let mut lmtp = a.dovecot.lmtp();
+    lmtp.deliver("alice", &message("while refused"));
+    model.delivered("INBOX");
+    assert_right(a, &mut model, "after a refused delivery");
+    trouble.end();
+
+    assert_right(a, &mut model, "after the trouble");
+    lmtp.deliver("alice", &message("again"));
+    model.delivered("INBOX");
+    assert_right(a, &mut model, "after a second delivery by the same process");
+    assert_right(b, &mut model, "on B");
+    assert_right(a, &mut model, "back on A");
+    lmtp.deliver("bob", &message("another user"));
+    lmtp.deliver("alice", &message("and back"));
+    model.delivered("INBOX");
+    assert_right(a, &mut model, "after a third delivery by the same process");
+    lmtp.deliver("bob", &message("another user"));
+    lmtp.quit();
+    assert_served_again(a, &mut model);
+    assert_served_again(b, &mut model);
+}

@@ -1,0 +1,241 @@
+//! A mount from its beginning to each of its ends.
+
+use std::fs::{self, File};
+use std::process::Command;
+
+use rstest::rstest;
+use rustix::mount::UnmountFlags;
+use rustix::process::Signal;
+
+use crate::rig::{PROGRAM, Rig, finish, wait_until};
+
+#[test]
+fn a_mount_in_the_background_answers_when_the_program_returns() {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.mount();
+    // No waiting here: exit 0 says that it answers.
+    let found = rustix::fs::statfs(&rig.mountpoint).unwrap();
+    assert_eq!(u64::try_from(found.f_type), Ok(0x6573_5546));
+    assert_eq!(fs::read_dir(&rig.mountpoint).unwrap().count(), 0);
+    assert!(!daemon.has_ended());
+    assert!(!rig.is_unlocked());
+
+    let line = rig.mounts_line().unwrap();
+    let fields: Vec<_> = line.split(' ').collect();
+    assert_eq!(fields[0], rig.backing.to_str().unwrap());
+    assert_eq!(fields[2], "fuse.listindexfs");
+    let flags: Vec<_> = fields[3].split(',').collect();
+    for flag in [
+        "rw",
+        "nosuid",
+        "nodev",
+        "noatime",
+        "allow_other",
+        "default_permissions",
+    ] {
+        assert!(flags.contains(&flag), "{flag} is not in {line}");
+    }
+
+    rig.umount(UnmountFlags::empty()).unwrap();
+    daemon.wait_for_end();
+    assert!(rig.is_unlocked());
+    let again = rig.mount();
+    assert_ne!(again, daemon);
+}
+
+#[test]
+fn flags_are_as_asked() {
+    let Some(rig) = Rig::new() else { return };
+    let done = finish(rig.command().args(["-o", "ro,noexec,relatime,dev,suid"]));
+    assert_eq!((done.code, done.said.as_str()), (Some(0), ""));
+    let line = rig.mounts_line().unwrap();
+    assert!(line.contains(" ro,nosuid,nodev,noexec,relatime,"), "{line}");
+}
+
+#[test]
+fn umount_and_mount_can_follow_at_once() {
+    let Some(rig) = Rig::new() else { return };
+    for _ in 0..5 {
+        rig.mount();
+        rig.umount(UnmountFlags::empty()).unwrap();
+    }
+}
+
+#[test]
+fn relative_paths_are_those_of_the_caller() {
+    let Some(rig) = Rig::new() else { return };
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["b", "m", "-o", "index=/nfs/%u"])
+        .current_dir(rig.path(""));
+    let done = finish(&mut command);
+    assert_eq!((done.code, done.said.as_str()), (Some(0), ""));
+    let line = rig.mounts_line().unwrap();
+    assert!(line.starts_with(rig.backing.to_str().unwrap()), "{line}");
+}
+
+#[test]
+fn a_daemon_keeps_nothing_of_its_caller() {
+    let Some(rig) = Rig::new() else { return };
+    let kept = rig.path("kept");
+    let script = "exec 8>\"$0\"; umask 077; ulimit -S -n 256; exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(&kept).arg(PROGRAM);
+    command
+        .args([&rig.backing, &rig.mountpoint])
+        .args(["-o", "index=/nfs/%u"]);
+    assert_eq!(finish(&mut command).code, Some(0));
+
+    let daemon = rig.daemon();
+    assert_eq!(
+        fs::read_link(daemon.proc("cwd")).unwrap(),
+        std::path::Path::new("/")
+    );
+    for fd in 0..3 {
+        let file = fs::read_link(daemon.proc(&format!("fd/{fd}"))).unwrap();
+        assert_eq!(file, std::path::Path::new("/dev/null"));
+    }
+    for fd in fs::read_dir(daemon.proc("fd")).unwrap() {
+        let file = fs::read_link(fd.unwrap().path());
+        assert_ne!(file.ok().as_ref(), Some(&kept));
+    }
+    let status = fs::read_to_string(daemon.proc("status")).unwrap();
+    assert!(status.contains("Umask:\t0000"), "{status}");
+    let session = rustix::process::getsid(Some(daemon.0)).unwrap();
+    assert_eq!(session, daemon.0);
+    let limits = fs::read_to_string(daemon.proc("limits")).unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    let files: Vec<_> = files.split_whitespace().collect();
+    assert_eq!(files[3], files[4], "soft and hard limit");
+}
+
+#[rstest]
+fn a_signal_unmounts(#[values(Signal::TERM, Signal::INT)] signal: Signal) {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.mount();
+    daemon.signal(signal);
+    daemon.wait_for_end();
+    assert_eq!(rig.mounts_line(), None);
+    assert!(rig.is_unlocked());
+
+    let mut foreground = rig.foreground();
+    foreground.signal(signal);
+    assert_eq!(foreground.code(), Some(0), "{}", rig.log());
+    assert_eq!(rig.mounts_line(), None);
+}
+
+#[test]
+fn a_hangup_ends_nothing() {
+    let Some(rig) = Rig::new() else { return };
+    let mut foreground = rig.foreground();
+    foreground.signal(Signal::HUP);
+    fs::metadata(&rig.mountpoint).unwrap();
+    assert!(rig.mounts_line().is_some());
+    // Killed by the hangup it would have no exit code.
+    foreground.signal(Signal::TERM);
+    assert_eq!(foreground.code(), Some(0), "{}", rig.log());
+}
+
+#[test]
+fn a_signal_detaches_what_is_in_use_and_waits_for_its_users() {
+    let Some(rig) = Rig::new() else { return };
+    let mut foreground = rig.foreground();
+    let user = File::open(&rig.mountpoint).unwrap();
+    foreground.signal(Signal::TERM);
+    wait_until("detached", || rig.mounts_line().is_none());
+    drop(user);
+    assert_eq!(foreground.code(), Some(0), "{}", rig.log());
+}
+
+#[test]
+fn but_it_waits_for_them_only_so_long() {
+    let Some(rig) = Rig::new() else { return };
+    let mut foreground = rig.foreground();
+    let user = File::open(&rig.mountpoint).unwrap();
+    foreground.signal(Signal::TERM);
+    assert_eq!(foreground.code(), Some(0), "{}", rig.log());
+    assert!(
+        rig.log().contains("ending without their users"),
+        "{}",
+        rig.log()
+    );
+    assert_eq!(rig.mounts_line(), None);
+    assert!(rig.is_unlocked());
+    drop(user);
+}
+
+#[test]
+fn and_a_second_signal_waits_for_nobody() {
+    let Some(rig) = Rig::new() else { return };
+    let mut foreground = rig.foreground();
+    let _user = File::open(&rig.mountpoint).unwrap();
+    foreground.signal(Signal::TERM);
+    wait_until("detached", || rig.mounts_line().is_none());
+    foreground.signal(Signal::TERM);
+    let asked = std::time::Instant::now();
+    assert_eq!(foreground.code(), Some(0), "{}", rig.log());
+    assert!(asked.elapsed().as_secs() < 8, "it waited for its user");
+}
+
+#[test]
+fn a_lazy_umount_ends_the_daemon_with_its_last_user() {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.mount();
+    let user = File::open(&rig.mountpoint).unwrap();
+    rig.umount(UnmountFlags::DETACH).unwrap();
+    assert_eq!(rig.mounts_line(), None);
+    assert!(
+        !rig.is_unlocked(),
+        "its user would lose its files to a second mount"
+    );
+    drop(user);
+    daemon.wait_for_end();
+    rig.mount();
+}
+
+#[test]
+fn a_mount_that_is_broken_off_is_taken_away_and_said() {
+    let Some(rig) = Rig::new() else { return };
+    let mut foreground = rig.foreground();
+    let _user = File::open(&rig.mountpoint).unwrap();
+    rig.umount(UnmountFlags::FORCE).unwrap_err();
+    assert_eq!(foreground.code(), Some(2), "{}", rig.log());
+    assert!(rig.log().contains("mount it again"), "{}", rig.log());
+    assert_eq!(rig.mounts_line(), None);
+}
+
+#[test]
+fn a_dead_mount_is_named_and_can_be_replaced() {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.mount();
+    daemon.signal(Signal::KILL);
+    wait_until("dead", || {
+        fs::metadata(&rig.mountpoint).is_err_and(|error| {
+            rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::NOTCONN)
+        })
+    });
+    let done = finish(&mut rig.command());
+    assert_eq!(done.code, Some(32));
+    let advice = format!("run umount {}", rig.mountpoint.display());
+    assert!(done.said.contains(&advice), "{}", done.said);
+    rig.umount(UnmountFlags::empty()).unwrap();
+    rig.mount();
+}
+
+#[test]
+fn the_foreground_logs_to_standard_error() {
+    let Some(rig) = Rig::new() else { return };
+    let mut foreground = rig.foreground();
+    rig.umount(UnmountFlags::empty()).unwrap();
+    assert_eq!(foreground.code(), Some(0));
+    let log = rig.log();
+    let place = rig.mountpoint.display();
+    assert!(
+        log.contains(&format!("mounted {} on {place}", rig.backing.display())),
+        "{log}"
+    );
+    assert!(log.contains(&format!("unmounted {place}")), "{log}");
+}

@@ -1,0 +1,10 @@
+//! Real mounts by the built program, as operators and mount(8) make them.
+//!
+//! Without root or /dev/fuse each test says that it was skipped.
+
+#![allow(clippy::unwrap_used)]
+
+mod fstab;
+mod life;
+mod refusals;
+mod rig;

@@ -1,0 +1,153 @@
+//! Mail users with uids of their own: they share hash buckets and name levels, and nothing else.
+mod support;
+
+use std::path::PathBuf;
+
+use support::dovecot::{as_user, hashed};
+use support::lab::dir_of;
+use support::mount::Options;
+use support::rounds::Rounds;
+use support::site::{LOG, open_log_as};
+use support::{Config, DOVECOT, FUSE, Lab, ROOT, Site, UID, Users, finish, lacks, message};
+
+/// Five users, with uids of their own, and gids of their own or one for all.
+fn five(names: impl Iterator<Item = String>, one_gid: bool) -> Vec<(String, u32, u32)> {
+    (1..=5)
+        .zip(names)
+        .map(|(n, name)| (name, UID + n, if one_gid { UID } else { UID + n }))
+        .collect()
+}
+
+/// Names that all hash into one bucket.
+fn one_bucket() -> impl Iterator<Item = String> {
+    (0..)
+        .map(|n| format!("user{n}"))
+        .filter(|name| hashed("".as_ref(), name).starts_with("5a"))
+}
+
+/// Five users on two hosts: all move about, all are right, and nobody reads another's.
+fn all_work(
+    users: &[(String, u32, u32)],
+    layout: &str,
+    mail_mode: u32,
+    dir: impl Fn(&Site, &str) -> PathBuf,
+) {
+    let lab = Lab::new();
+    for (name, uid, gid) in users {
+        dir_of(&lab.mail().join(name), *uid, *gid, mail_mode);
+    }
+    for root in [lab.mail(), lab.index()] {
+        dir_of(&root, 0, 0, 0o1777);
+    }
+    let index = format!("{}/%u", lab.index().display());
+    let sites = ["a", "b"].map(|host| {
+        let options = Options::new(&lab, host)
+            .layout(layout)
+            .index(&index)
+            .migrate();
+        let config = Config::new(&lab, host)
+            .users(Users::Each(users.to_vec()))
+            .index_at(&index);
+        Site::with_layout(options, config, layout)
+    });
+    let hosts = sites.each_ref().map(|site| &site.dovecot);
+    for (name, ..) in users {
+        let mut model = Rounds::new(&hosts, name)
+            .tidy()
+            .run(6)
+            .unwrap_or_else(|stale| panic!("{name}: {}", stale.story));
+        hosts[0].deliver_lmtp(name, &message("to one of five"));
+        model.delivered("INBOX");
+        for site in &sites {
+            let mut imap = site.login(name);
+            model.assert_matches(&imap.list_status(), name);
+            assert!(
+                dir(site, name).join(LOG).exists(),
+                "{name} has no list index in the mount"
+            );
+            imap.logout();
+            site.wait_no_sessions();
+        }
+    }
+    if mail_mode & 0o070 == 0 {
+        for site in &sites {
+            nobody_reads_anothers(users, |name| dir(site, name));
+        }
+    }
+    finish(sites.map(|site| site.dovecot));
+}
+
+fn nobody_reads_anothers(users: &[(String, u32, u32)], dir: impl Fn(&str) -> PathBuf) {
+    for (owner, uid, gid) in users {
+        assert!(
+            open_log_as(&dir(owner), *uid, *gid).status.success(),
+            "{owner} cannot read his own"
+        );
+        for (other, uid, gid) in users.iter().filter(|(_, other, _)| other != uid) {
+            assert!(
+                !open_log_as(&dir(owner), *uid, *gid).status.success(),
+                "{other} reads {owner}'s list index"
+            );
+            let mut list = as_user(*uid, *gid, "ls");
+            assert!(
+                !list.arg(dir(owner)).output().expect("ls").status.success(),
+                "{other} lists {owner}'s directory"
+            );
+            let mut remove = as_user(*uid, *gid, "rm");
+            let removed = remove
+                .arg("-rf")
+                .arg(dir(owner))
+                .output()
+                .expect("rm")
+                .status
+                .success();
+            assert!(
+                !removed && dir(owner).exists(),
+                "{other} removes {owner}'s directory"
+            );
+        }
+    }
+}
+
+fn hashed_dir(site: &Site, name: &str) -> PathBuf {
+    site.dir_of(name)
+}
+
+fn named_dir(site: &Site, name: &str) -> PathBuf {
+    let (local, domain) = name.split_once('@').expect("a name with a domain");
+    site.mount.path().join(domain).join(local)
+}
+
+#[test]
+fn five_uids_in_one_bucket() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    all_work(&five(one_bucket(), false), "%2.256Nu/%u", 0o700, hashed_dir);
+}
+
+#[test]
+fn five_uids_in_one_bucket_with_group_shared_mail() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    all_work(&five(one_bucket(), true), "%2.256Nu/%u", 0o2770, hashed_dir);
+}
+
+#[test]
+fn five_uids_below_one_domain() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let names = (0..5).map(|n| format!("user{n}@example.invalid"));
+    all_work(&five(names, false), "%d/%n", 0o700, named_dir);
+}
+
+#[test]
+fn five_uids_below_one_domain_with_group_shared_mail() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let names = (0..5).map(|n| format!("user{n}@example.invalid"));
+    all_work(&five(names, true), "%d/%n", 0o2770, named_dir);
+}
