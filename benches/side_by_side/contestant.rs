@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use crate::place::Place;
+use crate::place::{Owner, Place, ROOT};
 
 /// The names that ratios and targets speak of.
 pub const DIRECT: &str = "direct";
@@ -24,13 +24,26 @@ pub enum Talk {
     EveryRequest,
 }
 
+/// As whom a daemon runs, and whose its top directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// It runs as root and makes files as the caller, who makes the hash directories: the top is the mail owner's.
+    Callers,
+    /// It makes files as itself and lets nobody else in: it runs as the mail owner, and the top is his.
+    MailOwners,
+    /// It runs as root and makes the hash directories itself: the top is root's.
+    OwnTop,
+}
+
+/// How a program is called to mount a place.
+type Args = fn(&Place, Talk) -> Vec<OsString>;
+
 /// A filesystem daemon: its program and how it is called.
 #[derive(Clone, Debug)]
 pub struct Daemon {
     pub program: PathBuf,
-    pub args: fn(&Place, Talk) -> Vec<OsString>,
-    /// It makes files as itself, not as the caller, and lets nobody else in: it must run as their owner.
-    pub as_owner: bool,
+    pub args: Args,
+    pub rights: Rights,
 }
 
 /// One contestant: plain tmpfs, or a daemon mounted over it.
@@ -38,6 +51,23 @@ pub struct Daemon {
 pub struct Contestant {
     pub name: &'static str,
     pub daemon: Option<Daemon>,
+}
+
+impl Contestant {
+    /// Makes its directories, where mail is `mail`'s.
+    pub fn place(&self, dir: &Path, part: &str, mail: Owner) -> Result<Place> {
+        let own_top = self
+            .daemon
+            .as_ref()
+            .is_some_and(|d| d.rights == Rights::OwnTop);
+        Place::make(
+            dir,
+            part,
+            self.name,
+            mail,
+            if own_top { ROOT } else { mail },
+        )
+    }
 }
 
 impl fmt::Display for Contestant {
@@ -48,30 +78,25 @@ impl fmt::Display for Contestant {
 
 struct Known {
     name: &'static str,
-    args: Option<fn(&Place, Talk) -> Vec<OsString>>,
-    as_owner: bool,
+    daemon: Option<(Args, Rights)>,
 }
 
 const KNOWN: &[Known] = &[
     Known {
         name: DIRECT,
-        args: None,
-        as_owner: false,
+        daemon: None,
     },
     Known {
         name: LISTINDEXFS,
-        args: Some(listindexfs),
-        as_owner: false,
+        daemon: Some((listindexfs, Rights::OwnTop)),
     },
     Known {
         name: BINDFS,
-        args: Some(bindfs),
-        as_owner: false,
+        daemon: Some((bindfs, Rights::Callers)),
     },
     Known {
         name: PASSTHROUGH_HP,
-        args: Some(passthrough_hp),
-        as_owner: true,
+        daemon: Some((passthrough_hp, Rights::MailOwners)),
     },
 ];
 
@@ -86,39 +111,30 @@ pub fn line_up(programs: &[(String, PathBuf)], only: &[String]) -> Result<Vec<Co
     }
     let mut lined_up = Vec::new();
     for known in KNOWN {
-        if !only.is_empty() && known.args.is_some() && !only.iter().any(|name| name == known.name) {
-            continue;
-        }
-        let program = programs
-            .iter()
-            .find(|(name, _)| name == known.name)
-            .map(|(_, path)| path.as_path());
-        match (known.args, program) {
-            (None, _) => lined_up.push(Contestant {
+        let Some((args, rights)) = known.daemon else {
+            lined_up.push(Contestant {
                 name: known.name,
                 daemon: None,
-            }),
-            (Some(args), Some(program)) => lined_up.push(with_daemon(known, args, program)),
-            (Some(_), None) => {}
+            });
+            continue;
+        };
+        let wanted = only.is_empty() || only.iter().any(|name| name == known.name);
+        let program = programs
+            .iter()
+            .find(|(name, _)| wanted && name == known.name);
+        if let Some((_, program)) = program {
+            let daemon = Daemon {
+                program: program.clone(),
+                args,
+                rights,
+            };
+            lined_up.push(Contestant {
+                name: known.name,
+                daemon: Some(daemon),
+            });
         }
     }
     Ok(lined_up)
-}
-
-fn with_daemon(
-    known: &Known,
-    args: fn(&Place, Talk) -> Vec<OsString>,
-    program: &Path,
-) -> Contestant {
-    let daemon = Daemon {
-        program: program.to_path_buf(),
-        args,
-        as_owner: known.as_owner,
-    };
-    Contestant {
-        name: known.name,
-        daemon: Some(daemon),
-    }
 }
 
 fn listindexfs(place: &Place, talk: Talk) -> Vec<OsString> {

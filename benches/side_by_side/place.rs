@@ -22,23 +22,23 @@ pub struct Place {
     pub mountpoint: PathBuf,
     pub index: PathBuf,
     pub log: PathBuf,
-    pub owner: Owner,
+    pub mail: Owner,
 }
 
 impl Place {
-    /// Makes the directories `DIR/PART/NAME/…`, those that mail processes write in being `owner`'s.
-    pub fn make(dir: &Path, part: &str, name: &str, owner: Owner) -> Result<Self> {
+    /// Makes the directories `DIR/PART/NAME/…`: INDEX is `mail`'s, the top that users' directories come under is `top`'s.
+    pub fn make(dir: &Path, part: &str, name: &str, mail: Owner, top: Owner) -> Result<Self> {
         let root = dir.join(part).join(name);
         let place = Self {
             backing: root.join("backing"),
             mountpoint: root.join("mnt"),
             index: root.join("index"),
             log: root.join("daemon.log"),
-            owner,
+            mail,
         };
-        for path in [&place.backing, &place.mountpoint, &place.index] {
-            make_dir(path, owner)?;
-        }
+        make_dir(&place.backing, top)?;
+        make_dir(&place.mountpoint, top)?;
+        make_dir(&place.index, mail)?;
         Ok(place)
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::mount::{UnmountFlags, unmount};
 
-use crate::contestant::{Contestant, Daemon, Talk};
+use crate::contestant::{Contestant, Daemon, Rights, Talk};
 use crate::place::{Owner, Place, ROOT};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -104,8 +104,8 @@ impl Drop for Running {
 fn spawn(daemon: &Daemon, place: &Place, talk: Talk) -> Result<Child> {
     let log = File::create(&place.log)
         .with_context(|| format!("failed to make {}", place.log.display()))?;
-    let mut command = if daemon.as_owner && place.owner != ROOT {
-        as_owner(daemon, place)
+    let mut command = if daemon.rights == Rights::MailOwners && place.mail != ROOT {
+        as_mail_owner(daemon, place)
     } else {
         Command::new(&daemon.program)
     };
@@ -119,10 +119,10 @@ fn spawn(daemon: &Daemon, place: &Place, talk: Talk) -> Result<Child> {
         .with_context(|| format!("failed to run {}", daemon.program.display()))
 }
 
-/// Runs the daemon as the files' owner, who keeps of root's capabilities what opening /dev/fuse and mounting take.
-fn as_owner(daemon: &Daemon, place: &Place) -> Command {
+/// Runs the daemon as the mail's owner, who keeps of root's capabilities what opening /dev/fuse and mounting take.
+fn as_mail_owner(daemon: &Daemon, place: &Place) -> Command {
     const KEPT: &str = "+sys_admin,+dac_override";
-    let Owner { uid, gid } = place.owner;
+    let Owner { uid, gid } = place.mail;
     let mut command = Command::new("setpriv");
     command.arg("--clear-groups");
     command.args([format!("--reuid={uid}"), format!("--regid={gid}")]);

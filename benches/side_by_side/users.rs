@@ -51,7 +51,7 @@ pub fn make_index_dir(index: &Path, user: &str, owner: Owner) -> Result<()> {
 }
 
 fn make_user(running: &Running, user: &str) -> Result<UserFiles> {
-    make_index_dir(&running.place.index, user, running.place.owner)?;
+    make_index_dir(&running.place.index, user, running.place.mail)?;
     let dir = running.top().join(layout(user));
     for level in [dir.parent().unwrap_or(&dir), &dir] {
         match fs::DirBuilder::new().mode(0o700).create(level) {

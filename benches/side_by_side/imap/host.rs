@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::session::User;
 use crate::contestant::{Contestant, DIRECT, LAYOUT, LISTINDEXFS, Talk};
-use crate::place::{Owner, Place};
+use crate::place::Owner;
 use crate::running::Running;
 use crate::support::{Config, Dovecot, GID, Lab, UID};
 use crate::users;
@@ -31,7 +31,7 @@ impl Host {
         users: usize,
         talk: Talk,
     ) -> Result<Self> {
-        let place = Place::make(dir, part, contestant.name, MAIL)?;
+        let place = contestant.place(dir, part, MAIL)?;
         let names: Vec<String> = (0..users).map(|number| format!("user{number}")).collect();
         for name in &names {
             users::make_index_dir(&place.index, name, MAIL)?;

@@ -5,7 +5,7 @@ mod workload;
 use anyhow::{Context, Result};
 
 use crate::contestant::{Contestant, Talk};
-use crate::place::{Place, ROOT};
+use crate::place::ROOT;
 use crate::plan::Plan;
 use crate::rate;
 use crate::running::Running;
@@ -55,7 +55,7 @@ fn round(workload: &Workload, users: &[Vec<UserFiles>], plan: &Plan) -> Result<f
 }
 
 fn make_ready(contestant: &Contestant, plan: &Plan, threads: usize) -> Result<Ready> {
-    let place = Place::make(&plan.dir, "ops", contestant.name, ROOT)?;
+    let place = contestant.place(&plan.dir, "ops", ROOT)?;
     let running = Running::start(contestant, place, Talk::Quiet)?;
     let users = (0..threads)
         .map(|thread| users::make(&running, thread))
