@@ -43,8 +43,9 @@ fn main() -> Result<()> {
     if plan.runs(Part::Imap) {
         results.imap = imap::run(&contestants, &plan)?;
     }
+    if let Some(path) = &cli.json {
+        results.write_json(path, &plan)?;
+    }
     results.print(&contestants);
-    cli.json
-        .as_ref()
-        .map_or(Ok(()), |path| results.write_json(path, &plan))
+    Ok(())
 }
