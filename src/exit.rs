@@ -92,6 +92,15 @@ mod tests {
     }
 
     #[test]
+    fn the_man_page_has_every_code() {
+        let page = include_str!("../mount/listindexfs.8");
+        for exit in Exit::ALL {
+            let entry = format!("\n.TP\n.B {}\n", exit.code());
+            assert!(page.contains(&entry), "{exit:?} is not in the man page");
+        }
+    }
+
+    #[test]
     fn a_failure_is_one_line() {
         assert_eq!(
             Failure::mount("/a\nb: no\r").to_string(),

@@ -97,11 +97,12 @@ impl Core {
     }
 
     /// The last reference to an open file is gone.
-    pub fn release(&self, node: Node, handle: Handle) {
+    pub fn release(&self, node: Node, handle: Handle) -> Result<()> {
         let owner = self.opens.remove(node, || self.store.drop_orphan(node));
         if let Some(state) = owner {
             self.gate.released(&state, handle.0 as u32);
         }
+        Ok(())
     }
 }
 

@@ -365,8 +365,12 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        let release = |fs: &Core| fs.release(Node(ino.0), Handle(fh.0));
-        self.run.now("release", req, |fs, _| Ok(release(fs)), reply);
+        self.run.now(
+            "release",
+            req,
+            |fs, _| fs.release(Node(ino.0), Handle(fh.0)),
+            reply,
+        );
     }
 
     fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {

@@ -12,11 +12,13 @@ use parking_lot::Mutex;
 use crate::store::Node;
 use crate::user::Kernel;
 
+type Names = Receiver<(Node, OsString)>;
+
 /// Queues invalidations.
 #[derive(Clone)]
 pub struct Invalidator {
     queue: Sender<(Node, OsString)>,
-    waiting: Arc<Mutex<Option<Receiver<(Node, OsString)>>>>,
+    waiting: Arc<Mutex<Option<Names>>>,
 }
 
 impl Default for Invalidator {

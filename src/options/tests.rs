@@ -143,7 +143,7 @@ fn a_comma_and_a_backslash_within_a_template_are_escaped() {
 )]
 #[case("nonempty", "unknown option `nonempty`: did you mean `noexec`?")]
 #[case(" ro", "unknown option ` ro`: did you mean `ro`?")]
-#[case("index=/b", "option `index` is given twice: keep one")]
+#[case("index=/b/%u", "option `index` is given twice: keep one")]
 #[case("layout=%u,layout=%n", "option `layout` is given twice: keep one")]
 #[case("host=a,host=a", "option `host` is given twice: keep one")]
 #[case("migrate,nomigrate", "option `migrate` is given twice: keep one")]
@@ -239,5 +239,34 @@ fn every_option_of_ours_is_read() {
         if let Err(OptionError::Unknown { name, .. }) = parse(&[name]) {
             panic!("{name} is in OWN but unknown");
         }
+    }
+}
+
+const MAN_PAGE: &str = include_str!("../../mount/listindexfs.8");
+const FSTAB_SAMPLE: &str = include_str!("../../mount/fstab.sample");
+
+#[test]
+fn the_man_page_has_every_option_of_ours_and_the_defaults() {
+    let refused = table::names()
+        .filter(|name| matches!(table::find(name), Some((_, _, Meaning::Refused(_)))));
+    let defaults = [DEFAULT_LAYOUT, DEFAULT_PREFIX];
+    for word in OWN.into_iter().chain(refused).chain(defaults) {
+        assert!(MAN_PAGE.contains(word), "{word} is not in the man page");
+    }
+}
+
+#[test]
+fn the_sample_lines_for_fstab_are_taken() {
+    let lines = FSTAB_SAMPLE
+        .lines()
+        .map(|line| line.trim_start_matches('#'));
+    let lines: Vec<_> = lines.filter(|line| line.starts_with('/')).collect();
+    assert_eq!(lines.len(), 3);
+    for line in lines {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        assert_eq!((fields.len(), fields[2]), (6, "fuse.listindexfs"), "{line}");
+        // As mount(8) reads it.
+        let options = fields[3].replace(r"\040", " ");
+        parse(&[&options]).expect(line);
     }
 }

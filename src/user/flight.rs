@@ -288,15 +288,12 @@ pub(super) fn log_names(config: &Config) -> impl Iterator<Item = (&OsString, OsS
 fn stock_log(gate: &Gate, dir: &IndexDir, record: Option<&Record>) -> Result<StockLog, Trouble> {
     let mut seen = StockLog::Absent;
     for (_, log) in log_names(&gate.config) {
-        match dir.look(&log)? {
-            None => {}
-            Some(now) if record.and_then(|r| r.pulled_as(&log)) == Some(now) => {
-                if seen == StockLog::Absent {
-                    seen = StockLog::Pulled;
-                }
-            }
-            Some(_) => seen = StockLog::New,
-        }
+        let pulled = record.and_then(|record| record.pulled_as(&log));
+        seen = match dir.look(&log)? {
+            None => seen,
+            now if now == pulled && seen != StockLog::New => StockLog::Pulled,
+            Some(_) => StockLog::New,
+        };
     }
     Ok(seen)
 }

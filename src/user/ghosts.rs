@@ -24,8 +24,7 @@ pub struct Ghost {
 impl Ghost {
     /// Its time ends when its handles are released and it has exited or gone on to another user.
     pub fn lives(&self, holders: &HashMap<u32, Holder>, processes: &dyn Processes) -> bool {
-        holders.contains_key(&self.process.pid)
-            || !(self.moved_on || !processes.alive(self.process))
+        holders.contains_key(&self.process.pid) || (!self.moved_on && processes.alive(self.process))
     }
 }
 

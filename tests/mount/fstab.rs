@@ -8,7 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::rig::{Finished, INDEX, Namespace, PATIENCE, PROGRAM, Rig, finish, wait_until};
+use crate::rig::{Finished, INDEX, Namespace, PATIENCE, PROGRAM, Rig, finish, skip, wait_until};
 
 struct Host {
     rig: Rig,
@@ -22,8 +22,7 @@ impl Host {
         let missing = |path: &&str| !Path::new(path).exists();
         let needed = ["/sbin/mount.fuse", "/usr/local/sbin", "/usr/bin/nsenter"];
         if let Some(path) = needed.iter().find(|path| missing(path)) {
-            eprintln!("skipped: there is no {path}");
-            return None;
+            return skip(&format!("there is no {path}"));
         }
         let programs = rig.path("sbin");
         fs::create_dir(&programs).unwrap();
@@ -146,11 +145,11 @@ fn mount_by_hand_takes_type_and_options() {
 #[test]
 fn blanks_and_commas_of_a_template_arrive() {
     let Some(host) = Host::new() else { return };
-    host.fstab(r"index=/nfs/a\,b/%{user\040|\040domain}/%u,layout=%u,ro");
+    host.fstab(r"index=/nfs/a\,b/%{user\040|\040domain}/%{user},layout=%{user},ro");
     succeeded(&host.mount_by_fstab(&[]));
     let cmdline = fs::read_to_string(host.rig.daemon().proc("cmdline")).unwrap();
     assert!(
-        cmdline.contains(r"index=/nfs/a\,b/%{user | domain}/%u,layout=%u"),
+        cmdline.contains(r"index=/nfs/a\,b/%{user | domain}/%{user},layout=%{user}"),
         "{cmdline}"
     );
 }
