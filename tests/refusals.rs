@@ -38,6 +38,7 @@ impl World {
 
     /// A user with some folders, whose sessions have ended; he has been served.
     fn settle(&self, user: &str) -> Model {
+        self.site.settle(user);
         let mut model = Model::new();
         let mut imap = self.site.login(user);
         for n in 0..3 {
@@ -83,7 +84,8 @@ fn complaints(site: &Site, user: &str) -> Vec<String> {
     log.lines().filter(bad).map(str::to_owned).collect()
 }
 
-/// A session that has no list index, is right all the same, and of which one line of our log tells why.
+/// A session that has no list index and is right all the same. One line of our log tells why; if such a line was
+/// written a moment ago, none may be.
 fn refused(site: &Site, user: &str, model: &mut Model) {
     let before = complaints(site, user).len();
     let mut imap = site.login(user);
@@ -95,10 +97,10 @@ fn refused(site: &Site, user: &str, model: &mut Model) {
     imap.logout();
     site.wait_no_sessions();
     let after = complaints(site, user);
-    assert_eq!(
-        after.len(),
-        before + 1,
-        "not one line for one refused session of {user}: {after:#?}\n{}",
+    let lines = before.max(1)..=before + 1;
+    assert!(
+        lines.contains(&after.len()),
+        "not one line, or none so soon again, for a refused session of {user}: {after:#?}\n{}",
         site.mount.log()
     );
     right(site, user, model);

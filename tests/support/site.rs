@@ -48,6 +48,15 @@ impl Site {
         self.dovecot.login(user)
     }
 
+    /// Lets a new user's first session come and go. It makes INDEX, and nobody can claim a user who has none: so
+    /// sessions that begin while it lasts are refused, which is right but not what most tests are about.
+    pub fn settle(&self, user: &str) {
+        let mut imap = self.login(user);
+        imap.list_status();
+        imap.logout();
+        self.wait_no_sessions();
+    }
+
     /// The user's directory in the backing, which nobody guards: to look at only.
     pub fn backing_of(&self, user: &str) -> PathBuf {
         hashed(self.mount.backing(), user)
