@@ -155,12 +155,7 @@ impl Dovecot {
 
     /// Runs doveadm and panics unless it succeeds.
     pub fn doveadm(&self, args: &[&str]) -> String {
-        process::run(
-            process::bounded(DOVEADM)
-                .arg("-c")
-                .arg(self.conf())
-                .args(args),
-        )
+        process::run(Command::new(DOVEADM).arg("-c").arg(self.conf()).args(args))
     }
 
     /// Delivers a message through LMTP.
@@ -177,7 +172,7 @@ impl Dovecot {
     pub fn deliver_lda(&self, user: &str, message: &[u8]) {
         let file = self.config.dir.join(format!("message-{}", unique()));
         fs::write(&file, message).expect("the message");
-        let mut command = process::bounded(LDA);
+        let mut command = Command::new(LDA);
         command.arg("-c").arg(self.conf()).args(["-d", user]);
         process::run(command.stdin(fs::File::open(&file).expect("the message")));
         let _ = fs::remove_file(file);
@@ -261,7 +256,7 @@ fn unique() -> u32 {
 
 /// Runs a program as this user, without any other group: what a mail process may do.
 pub fn as_user(uid: u32, gid: u32, program: &str) -> Command {
-    let mut command = process::bounded("setpriv");
+    let mut command = Command::new("setpriv");
     command.args([
         "--reuid",
         &uid.to_string(),
