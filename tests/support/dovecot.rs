@@ -139,9 +139,13 @@ impl Dovecot {
                 .iter()
                 .any(|word| line.contains(word))
         };
-        let ours = |line: &String| {
-            line.contains("Killed with signal 15") || line.contains("Address already in use")
-        };
+        // That we ended it, and that a port was taken before another was tried.
+        let harmless = [
+            "Killed with signal 15",
+            "Address already in use",
+            "Failed to start listeners",
+        ];
+        let ours = |line: &String| harmless.iter().any(|words| line.contains(words));
         self.log()
             .into_iter()
             .filter(|line| bad(line) && !ours(line))
