@@ -43,9 +43,19 @@ impl Invented {
     }
 }
 
-impl Processes for Invented {
+/// The processes as one daemon sees them: to one that has died nothing ends any more, so that it does not
+/// act after its death.
+struct Seen {
+    processes: Invented,
+    crash: Arc<Mutex<Crash>>,
+}
+
+impl Processes for Seen {
     fn started(&self, pid: u32) -> Option<u64> {
-        self.0.lock().unwrap().get(&pid).copied()
+        if self.crash.lock().unwrap().ended {
+            return Some(pid.into());
+        }
+        self.processes.0.lock().unwrap().get(&pid).copied()
     }
 
     fn groups(&self, _: Caller) -> Vec<u32> {
@@ -64,6 +74,8 @@ impl Kernel for NoKernel {
 struct Crash {
     at: Option<Step>,
     left: Option<TempDir>,
+    /// It has died, or was unmounted.
+    ended: bool,
 }
 
 pub struct Host {
@@ -123,7 +135,10 @@ impl Host {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
             instance,
-            processes: Box::new(processes.clone()),
+            processes: Box::new(Seen {
+                processes: processes.clone(),
+                crash: Arc::clone(&crash),
+            }),
             kernel: Box::new(NoKernel),
             on_step: die_at(Arc::clone(&crash), backing.path().to_owned()),
         });
@@ -142,7 +157,11 @@ impl Host {
 
     /// The daemon starts again over what is left: with a new instance.
     pub fn again(self) -> Self {
-        let left = self.crash.lock().unwrap().left.take();
+        let left = {
+            let mut crash = self.crash.lock().unwrap();
+            crash.ended = true;
+            crash.left.take()
+        };
         let backing = left.unwrap_or(self.backing);
         Self::over(backing, self.name, self.index, self.migrate, self.processes)
     }
@@ -321,6 +340,7 @@ fn die_at(crash: Arc<Mutex<Crash>>, backing: PathBuf) -> listindexfs::user::step
         if crash.at == Some(step) {
             crash.at = None;
             crash.left = Some(copy_of(&backing));
+            crash.ended = true;
             drop(crash);
             std::panic::resume_unwind(Box::new("the daemon dies"));
         }
