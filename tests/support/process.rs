@@ -123,12 +123,18 @@ impl Family {
         self.0.iter().map(|(pid, _)| *pid)
     }
 
+    /// Those that still are who they were, and run.
+    pub fn alive(&self) -> impl Iterator<Item = u32> + '_ {
+        let is = |(pid, started): &&(u32, String)| {
+            stat(*pid).is_some_and(|now| now.started == *started && now.runs)
+        };
+        self.0.iter().filter(is).map(|(pid, _)| *pid)
+    }
+
     /// SIGKILL to those that still are who they were.
     pub fn kill(&self) {
-        for (pid, started) in &self.0 {
-            if stat(*pid).is_some_and(|now| now.started == *started) {
-                signal(*pid, Signal::KILL);
-            }
+        for pid in self.alive() {
+            signal(pid, Signal::KILL);
         }
     }
 }
@@ -152,6 +158,8 @@ pub fn open_files(pid: u32) -> Vec<PathBuf> {
 }
 
 struct Stat {
+    /// It has not exited.
+    runs: bool,
     parent: u32,
     started: String,
 }
@@ -161,6 +169,7 @@ fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     Some(Stat {
+        runs: !matches!(*fields.first()?, "Z" | "X"),
         parent: fields.get(1)?.parse().ok()?,
         started: (*fields.get(19)?).to_owned(),
     })
