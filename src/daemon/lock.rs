@@ -134,7 +134,7 @@ impl Holder {
                 )
             }
             _ => format!(
-                "{backing} is in use by listindexfs, {pid}, which has no mount point any more but files still open: end the programs that have them, or that process"
+                "{backing} is in use by listindexfs, {pid}, whose mount is not to be seen here: files of it are still open, or it is in another mount namespace: end the programs that use it, or that process"
             ),
         })
     }

@@ -145,11 +145,11 @@ fn mount_by_hand_takes_type_and_options() {
 #[test]
 fn blanks_and_commas_of_a_template_arrive() {
     let Some(host) = Host::new() else { return };
-    host.fstab(r"index=/nfs/a\,b/%{user\040|\040domain}/%u,layout=%u,ro");
+    host.fstab(r"index=/nfs/a\,b/%{user\040|\040domain}/%{user},layout=%{user},ro");
     succeeded(&host.mount_by_fstab(&[]));
     let cmdline = fs::read_to_string(host.rig.daemon().proc("cmdline")).unwrap();
     assert!(
-        cmdline.contains(r"index=/nfs/a\,b/%{user | domain}/%u,layout=%u"),
+        cmdline.contains(r"index=/nfs/a\,b/%{user | domain}/%{user},layout=%{user}"),
         "{cmdline}"
     );
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use rstest::rstest;
 
-use crate::rig::{INDEX, PROGRAM, Rig, finish};
+use crate::rig::{INDEX, Namespace, PROGRAM, Rig, finish};
 
 const NOBODY: u32 = 65534;
 
@@ -72,6 +72,25 @@ fn only_root_can_mount() {
         .args([&rig.backing, &rig.mountpoint])
         .args(["-o", INDEX]);
     refused(command.uid(NOBODY).gid(NOBODY), 1, "only root can mount");
+}
+
+/// A socket cannot be opened, and what can be opened need not be FUSE.
+#[test]
+fn a_host_without_fuse_is_named() {
+    let Some(rig) = Rig::new() else { return };
+    let socket = rig.path("socket");
+    let _socket = std::os::unix::net::UnixDatagram::bind(&socket).unwrap();
+    for (instead, code, line) in [
+        (socket.as_path(), 2, "cannot open /dev/fuse"),
+        (Path::new("/dev/null"), 32, "mount(2): "),
+    ] {
+        let namespace = Namespace::new("mount --bind \"$1\" /dev/fuse", &[instead]);
+        let mut command = namespace.command(PROGRAM);
+        command
+            .args([&rig.backing, &rig.mountpoint])
+            .args(["-o", INDEX]);
+        refused(&mut command, code, line);
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -149,8 +150,21 @@ impl Rig {
         mounts_line("/proc/self/mounts", &self.mountpoint)
     }
 
-    pub fn umount(&self, flags: UnmountFlags) -> rustix::io::Result<()> {
+    /// umount(2).
+    pub fn try_umount(&self, flags: UnmountFlags) -> rustix::io::Result<()> {
         rustix::mount::unmount(&self.mountpoint, flags)
+    }
+
+    /// Unmounts what this test has let go of. A child that another test's thread has forked may hold
+    /// a copy of our files until it runs its program.
+    pub fn umount(&self) {
+        wait_until("unmounted", || {
+            match self.try_umount(UnmountFlags::empty()) {
+                Ok(()) => true,
+                Err(Errno::BUSY) => false,
+                Err(error) => panic!("umount: {error}"),
+            }
+        });
     }
 
     /// Whether another listindexfs could take the backing now.
@@ -167,7 +181,7 @@ impl Drop for Rig {
             .join(".listindexfs/lock")
             .exists()
             .then(|| self.daemon());
-        while self.mounts_line().is_some() && self.umount(UnmountFlags::DETACH).is_ok() {}
+        while self.mounts_line().is_some() && self.try_umount(UnmountFlags::DETACH).is_ok() {}
         if let Some(daemon) = daemon.filter(Daemon::is_ours) {
             let _ = kill_process(daemon.0, Signal::KILL);
         }
@@ -255,7 +269,10 @@ pub struct Namespace(Child);
 impl Namespace {
     /// Runs `setup` with `$1…` in a new namespace, then keeps that.
     pub fn new(setup: &str, args: &[&Path]) -> Self {
-        let script = format!("set -e; {setup}\necho; read -r never");
+        // Mounts of other tests would live on in here after their umount.
+        let others = r"sed -n 's/^[^ ]* \([^ ]*\) fuse.listindexfs .*/\1/p' /proc/self/mounts |
+                       while read -r at; do umount -l $at || :; done";
+        let script = format!("set -e; {others}; {setup}\necho; read -r never");
         let mut holder = Command::new("unshare")
             .args([
                 "--mount",
