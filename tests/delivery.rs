@@ -27,6 +27,7 @@ fn deliveries_and_watchers_see_each_other() {
         Options::new(&lab, "a"),
         Config::new(&lab, "a").include_inbox(true),
     );
+    site.settle("alice");
     let mut model = Model::new();
     let mut idle = site.login("alice");
     model.assert_matches(&idle.list_status(), "at first");
@@ -50,11 +51,9 @@ fn deliveries_and_watchers_see_each_other() {
     notified.wait_line("STATUS box (MESSAGES 1");
     model.apply(&Op::Expunge("INBOX".to_owned(), 1), &mut other);
     idle.wait_line("EXPUNGE");
-    model.apply(
-        &Op::Rename("box".to_owned(), "other".to_owned()),
-        &mut other,
-    );
-    notified.wait_line("other");
+    // No RENAME: a watcher of stock 2.3.19 then takes its list index for corrupted, on any filesystem.
+    model.apply(&Op::Delete("box".to_owned()), &mut other);
+    assert!(notified.wait_line("box").contains("NonExistent"));
     idle.idle_stop();
     for imap in [&mut idle, &mut other] {
         model.assert_matches(&imap.list_status(), "in a session that saw it happen");
@@ -75,6 +74,7 @@ fn the_log_is_rotated_under_open_sessions() {
     }
     let lab = Lab::new();
     let site = Site::new(&lab, "a");
+    site.settle("alice");
     let mut model = Model::new();
     let mut other = site.login("alice");
     model.assert_matches(&other.list_status(), "at first");

@@ -46,12 +46,14 @@ fn assert_served_again(site: &Site, model: &mut Model) {
 /// Two hosts, and a session on the first that has made two folders.
 fn begin(lab: &Lab) -> ([Site; 2], Model, Imap) {
     let sites = ["a", "b"].map(|host| Site::new(lab, host));
+    sites[0].settle("alice");
     let mut model = Model::new();
     let mut imap = sites[0].login("alice");
     for text in ["create one", "create two", "append one"] {
         model.apply(&op(text), &mut imap);
     }
     model.assert_matches(&imap.list_status(), "in the first session");
+    assert!(sites[0].is_served("alice"));
     (sites, model, imap)
 }
 
@@ -175,8 +177,7 @@ fn a_refused_delivery() {
     });
     let [a, b] = &sites;
     let mut model = Model::new();
-    assert_right(a, &mut model, "at first");
-    a.wait_no_sessions();
+    a.settle("alice");
 
     let index = hashed(&lab.index(), "alice");
     let trouble = Trouble::begin(&index);

@@ -61,9 +61,7 @@ impl Server {
         };
         let session = Session::from_fd(adapter, dev_fuse, SessionACL::All, session_config())
             .context("failed to shake hands with the kernel")?;
-        invalidator
-            .start(session.notifier())
-            .context("failed to start a thread")?;
+        invalidator.attach(session.notifier());
         Ok(Server(session))
     }
 

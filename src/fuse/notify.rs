@@ -1,59 +1,35 @@
-//! Tells the kernel of names that changed behind its back, from one thread that holds no lock.
+//! Tells the kernel of files that are gone without its doing.
 //!
-//! Sent from within LOOKUP, CREATE, RENAME or UNLINK of the same directory, an invalidation deadlocks.
+//! The attributes of the inode are invalidated, never the directory entry: `INVAL_ENTRY` waits, beyond
+//! the reach of SIGKILL, for every LOOKUP in that directory, and a LOOKUP of L may be waiting for us.
+//! With the attributes gone, a `stat` asks for them, is answered ESTALE, and the kernel looks up again.
 
-use std::ffi::{OsStr, OsString};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 
 use fuser::{INodeNo, Notifier};
-use parking_lot::Mutex;
 
 use crate::store::Node;
 use crate::user::Kernel;
 
-type Names = Receiver<(Node, OsString)>;
-
-/// Queues invalidations.
-#[derive(Clone)]
-pub struct Invalidator {
-    queue: Sender<(Node, OsString)>,
-    waiting: Arc<Mutex<Option<Names>>>,
-}
-
-impl Default for Invalidator {
-    fn default() -> Self {
-        let (queue, waiting) = channel();
-        Invalidator {
-            queue,
-            waiting: Arc::new(Mutex::new(Some(waiting))),
-        }
-    }
-}
+/// Sends invalidations, once there is a session to send them through.
+#[derive(Clone, Default)]
+pub struct Invalidator(Arc<OnceLock<Notifier>>);
 
 impl Invalidator {
-    /// Starts the thread, once there is a session; it ends with the last clone.
-    pub fn start(&self, notifier: Notifier) -> std::io::Result<()> {
-        let Some(waiting) = self.waiting.lock().take() else {
-            return Ok(());
-        };
-        std::thread::Builder::new()
-            .name("notifier".into())
-            .spawn(move || {
-                for (parent, name) in waiting {
-                    // ENOENT: the kernel does not know the name; ENODEV: the mount has ended.
-                    if let Err(e) = notifier.inval_entry(INodeNo(parent.0), &name) {
-                        log::debug!("invalidation of {}: {e}", name.to_string_lossy());
-                    }
-                }
-            })?;
-        Ok(())
+    /// From now on there is a session.
+    pub fn attach(&self, notifier: Notifier) {
+        // Attached once, by the one session.
+        let _ = self.0.set(notifier);
     }
 }
 
 impl Kernel for Invalidator {
-    fn forget_entry(&self, parent: Node, name: &OsStr) {
-        // Without a receiver the session has ended, and with it the kernel's cache.
-        let _ = self.queue.send((parent, name.to_owned()));
+    fn gone(&self, node: Node) {
+        let Some(notifier) = self.0.get() else { return };
+        // An offset below 0 means the attributes alone.
+        if let Err(e) = notifier.inval_inode(INodeNo(node.0), -1, 0) {
+            // ENOENT: the kernel does not know the node; ENODEV: the mount has ended.
+            log::debug!("invalidation of node {:x}: {e}", node.0);
+        }
     }
 }

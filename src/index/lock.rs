@@ -4,14 +4,19 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::OFlags;
 
 use super::Trouble;
 use super::dir::{IndexDir, IndexFile};
 use crate::options::LockMethod;
 use crate::sys::lock::{try_fcntl, try_flock};
 
+/// The longest dotlock that is read, bytes: a pid and a host's name.
+const MAX_DOTLOCK: u64 = 1024;
 /// How long we wait between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 /// A dotlock older than this was left by a process that died: Dovecot itself gives up on it after 5 minutes.
@@ -50,7 +55,7 @@ impl IndexDir {
         method: LockMethod,
         patience: Duration,
     ) -> Result<Option<LockedLog<'_>>, Trouble> {
-        let flags = rustix::fs::OFlags::RDWR;
+        let flags = OFlags::RDWR;
         let until = Instant::now() + patience;
         loop {
             let Some(opened) = self.open_file(log, flags)? else {
@@ -111,12 +116,7 @@ impl IndexDir {
     fn try_dotlock(&self, log: &OsStr) -> Result<Option<Dotlock<'_>>, Trouble> {
         let mut name = log.to_owned();
         name.push(".lock");
-        // Dovecot writes `pid:host`, and looks whether the process lives when the host is its own.
-        let host = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
-        let text = format!("{}:{host}", std::process::id());
+        let text = format!("{}:{}", std::process::id(), nodename());
         match self.make(&name, text.as_bytes(), None) {
             Ok(_made) => Ok(Some(Dotlock { dir: self, name })),
             Err(Trouble::Io { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {
@@ -127,18 +127,58 @@ impl IndexDir {
         }
     }
 
+    /// Removes a dotlock whose owner is known to be dead, or that nobody has touched for long.
     fn drop_stale_dotlock(&self, name: &OsStr) -> Result<(), Trouble> {
-        let Some(held) = self.look(name)? else {
+        let Some(mut held) = self.open_file(name, OFlags::RDONLY)? else {
             return Ok(());
         };
-        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(held.mtime.max(0) as u64);
-        if since.elapsed().is_ok_and(|age| age > STALE_DOTLOCK) {
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(held.identity.mtime.max(0) as u64);
+        let old = since.elapsed().is_ok_and(|age| age > STALE_DOTLOCK);
+        let mut text = String::new();
+        let owner = Read::by_ref(&mut held.file)
+            .take(MAX_DOTLOCK)
+            .read_to_string(&mut text);
+        if old || owner.is_ok_and(|_| is_dead(&text)) {
             log::warn!(
-                "removing {}: nobody has touched it for {STALE_DOTLOCK:?}",
+                "removing {}: its owner ({text:?}) is dead or has not touched it for {STALE_DOTLOCK:?}",
                 self.path_of(name).display()
             );
             self.remove(name)?;
         }
         Ok(())
+    }
+}
+
+fn nodename() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Whether a dotlock's `pid:host`, as Dovecot and we write it, names a process of this host that is no more.
+fn is_dead(owner: &str) -> bool {
+    let Some((pid, host)) = owner.trim_end().split_once(':') else {
+        return false;
+    };
+    let pid: Option<i32> = pid.parse().ok().filter(|pid| *pid > 0);
+    let pid = pid.and_then(rustix::process::Pid::from_raw);
+    let gone = |pid| rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH);
+    host == nodename() && pid.is_some_and(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_process_of_this_host_can_be_known_dead() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        assert!(is_dead(&format!("{pid}:{}", nodename())));
+        assert!(!is_dead(&format!("{pid}:another-{}", nodename())));
+        assert!(!is_dead(&format!("{}:{}", std::process::id(), nodename())));
+        assert!(!is_dead("") && !is_dead("garbage") && !is_dead(":") && !is_dead("-5:x"));
     }
 }

@@ -108,15 +108,6 @@ impl Component {
     }
 
     fn check(&self) -> Result<(), TemplateError> {
-        let text = self.text();
-        let wrong = |what: &str, mend: &str| {
-            Err(TemplateError::new(
-                Problem::Path,
-                (self.column, &text),
-                what,
-                mend,
-            ))
-        };
         if let Some(part) = self.parts.iter().find(|part| part.may_have_slash()) {
             let mend = "write slashes outside of %{…}, and base64 as base64(url=1) or hexlify";
             return Err(TemplateError::new(
@@ -126,37 +117,51 @@ impl Component {
                 mend,
             ));
         }
-        match self
+        let starts = match self.parts.first().map(|part| &part.form) {
+            Some(Form::Fixed(value)) if value.starts_with(RESERVED) => {
+                Some(ExpandError::Reserved(0))
+            }
+            _ => None,
+        };
+        let fixed = self
             .fixed()
             .as_deref()
             .and_then(complaint)
-            .map(|complaint| complaint(0))
+            .map(|complaint| complaint(0));
+        // hashes of which nothing is left, or too much
+        let sized = match self
+            .parts
+            .iter()
+            .map(Traced::fixed_len)
+            .sum::<Option<usize>>()
         {
-            None => {}
-            Some(ExpandError::EmptyComponent(_)) => {
-                return wrong(
-                    "is an empty directory name",
-                    "write single slashes, none at the end",
-                );
-            }
-            Some(ExpandError::Dots(_)) => {
-                return wrong(
-                    "is not a name of its own",
-                    "write the path without `.` and `..`",
-                );
-            }
-            Some(ExpandError::TooLong(_)) => {
-                return wrong("is longer than 255 bytes", "shorten it");
-            }
-            Some(_) => {}
-        }
-        match self.parts.first().map(|part| &part.form) {
-            Some(Form::Fixed(value)) if value.starts_with(RESERVED) => wrong(
+            Some(0) => Some(ExpandError::EmptyComponent(0)),
+            Some(len) if len > NAME_MAX => Some(ExpandError::TooLong(0)),
+            _ => None,
+        };
+        let (what, mend) = match fixed.or(sized).or(starts) {
+            None => return Ok(()),
+            Some(ExpandError::EmptyComponent(_)) => (
+                "is an empty directory name",
+                "write single slashes, none at the end",
+            ),
+            Some(ExpandError::Dots(_)) => (
+                "is not a name of its own",
+                "write the path without `.` and `..`",
+            ),
+            Some(ExpandError::TooLong(_)) => ("is longer than 255 bytes", "shorten it"),
+            Some(ExpandError::Reserved(_)) => (
                 "begins with `.listindexfs`, which is reserved",
                 "choose another name",
             ),
-            _ => Ok(()),
-        }
+            Some(_) => ("cannot be a directory's name", "choose another name"),
+        };
+        Err(TemplateError::new(
+            Problem::Path,
+            (self.column, &self.text()),
+            what,
+            mend,
+        ))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Carries out a variable's operations on a user name, with Dovecot 2.4's rules for failures and binary values.
 //!
-//! 2.4 keeps a failure until the next filter: `default` mends it, any other filter makes it final.
+//! 2.4 keeps a failure until the next filter: one that needs no value (`default`, `literal`, `concat`) mends it, any other
+//! makes it final.
 
 use super::digest;
 use super::error::ExpandError;
@@ -38,17 +39,13 @@ pub(super) fn variable(var: &Var, user: &[u8]) -> Result<Vec<u8>, ExpandError> {
     };
     let mut failure = None;
     for op in &var.ops {
-        failure = match (failure, op) {
-            (None, op) => value.apply(op, user).err(),
-            (Some(_), Op::Default(parts)) => {
-                value = Value {
-                    data: expand(parts, user)?,
-                    binary: false,
-                };
-                None
+        if let Some(why) = failure {
+            if !matches!(op, Op::Default(_) | Op::Literal(_) | Op::Concat(_)) {
+                return Err(failed(why));
             }
-            (Some(why), _) => return Err(failed(why)),
-        };
+            value.data.clear();
+        }
+        failure = value.apply(op, user).err();
     }
     match failure {
         Some(why) => Err(failed(why)),

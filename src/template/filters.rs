@@ -102,8 +102,9 @@ pub(super) fn op(call: Call<'_>) -> Result<Op, TemplateError> {
     }
 }
 
-fn make(arguments: &mut Arguments<'_>) -> Result<Op, TemplateError> {
-    Ok(match arguments.name {
+/// The filters without arguments.
+fn plain(name: &str) -> Option<Op> {
+    Some(match name {
         "lower" => Op::Lower,
         "upper" => Op::Upper,
         "reverse" => Op::Reverse,
@@ -114,6 +115,13 @@ fn make(arguments: &mut Arguments<'_>) -> Result<Op, TemplateError> {
         "unhexlify" => Op::Unhexlify,
         "benumber" => Op::Number { big_endian: true },
         "lenumber" => Op::Number { big_endian: false },
+        _ => return None,
+    })
+}
+
+fn make(arguments: &mut Arguments<'_>) -> Result<Op, TemplateError> {
+    let all = i64::MIN..=i64::MAX;
+    Ok(match arguments.name {
         "literal" => Op::Literal(arguments.needed()?.into_parts()),
         "default" => Op::Default(
             arguments
@@ -122,52 +130,29 @@ fn make(arguments: &mut Arguments<'_>) -> Result<Op, TemplateError> {
                 .unwrap_or_default(),
         ),
         "concat" => {
-            let mut all = vec![arguments.needed()?.into_parts()];
-            all.extend(std::iter::from_fn(|| {
+            let mut texts = vec![arguments.needed()?.into_parts()];
+            texts.extend(std::iter::from_fn(|| {
                 arguments.next().map(Argument::into_parts)
             }));
-            Op::Concat(all)
+            Op::Concat(texts)
         }
-        "hash" => {
-            let name = arguments.needed()?;
-            arguments.digest(&name)?
-        }
-        "substr" => Op::Substr(
-            arguments.number(i64::MIN..=i64::MAX)?,
-            arguments.optional(i64::MIN..=i64::MAX)?,
-        ),
+        "hash" => arguments.named_digest()?,
+        "substr" => Op::Substr(arguments.number(all.clone())?, arguments.optional(all)?),
         "truncate" => arguments.truncate()?,
         "hex" => Op::Hex(arguments.optional(-MAX_PAD..=MAX_PAD)?.unwrap_or(0) as i32),
         "hexlify" => Op::Hexlify(arguments.optional(0..=MAX_PAD)?.unwrap_or(0) as usize),
-        "base64" => Op::Base64 {
-            pad: arguments.flag("pad")?.unwrap_or(true),
-            url: arguments.flag("url")?.unwrap_or(false),
+        "base64" => arguments.base64()?,
+        "index" => arguments.index()?,
+        "lfill" => arguments.fill(true)?,
+        "rfill" => arguments.fill(false)?,
+        name => match (
+            plain(name),
+            ALGORITHMS.into_iter().find(|(known, _)| *known == name),
+        ) {
+            (Some(op), _) => op,
+            (None, Some((_, algorithm))) => arguments.digest(algorithm)?,
+            (None, None) => return Err(refuse(name, arguments.column)),
         },
-        "index" => {
-            let separator = arguments.text()?;
-            Op::Index {
-                separator,
-                position: arguments.number(i32::MIN.into()..=i32::MAX.into())? as i32,
-            }
-        }
-        side @ ("lfill" | "rfill") => {
-            let amount = arguments.number(1..=MAX_PAD)? as usize;
-            let filler = if arguments.left.is_empty() {
-                b"0".to_vec()
-            } else {
-                arguments.text()?
-            };
-            Op::Fill {
-                left: side == "lfill",
-                amount,
-                filler,
-            }
-        }
-        name if ALGORITHMS.iter().any(|(known, _)| *known == name) => {
-            let name = Argument::Text(name.into());
-            arguments.digest(&name)?
-        }
-        name => return Err(refuse(name, arguments.column)),
     })
 }
 
@@ -286,38 +271,64 @@ impl Arguments<'_> {
         }
     }
 
-    fn digest(&mut self, name: &Argument) -> Result<Op, TemplateError> {
-        let name = match name {
-            Argument::Text(name) => String::from_utf8_lossy(name),
-            _ => {
-                return Err(self.wrong(
-                    Problem::Syntax,
-                    "takes a hash's name there",
-                    "write it in quotes, as in hash('sha1')",
-                ));
-            }
+    fn base64(&mut self) -> Result<Op, TemplateError> {
+        let (pad, url) = (self.flag("pad")?, self.flag("url")?);
+        Ok(Op::Base64 {
+            pad: pad.unwrap_or(true),
+            url: url.unwrap_or(false),
+        })
+    }
+
+    fn index(&mut self) -> Result<Op, TemplateError> {
+        let separator = self.text()?;
+        let position = self.number(i32::MIN.into()..=i32::MAX.into())? as i32;
+        Ok(Op::Index {
+            separator,
+            position,
+        })
+    }
+
+    fn fill(&mut self, left: bool) -> Result<Op, TemplateError> {
+        let amount = self.number(1..=MAX_PAD)? as usize;
+        let filler = if self.left.is_empty() {
+            b"0".to_vec()
+        } else {
+            self.text()?
         };
+        Ok(Op::Fill {
+            left,
+            amount,
+            filler,
+        })
+    }
+
+    /// `hash('sha1', …)`
+    fn named_digest(&mut self) -> Result<Op, TemplateError> {
+        let Argument::Text(name) = self.needed()? else {
+            let mend = "write it in quotes, as in hash('sha1')";
+            return Err(self.wrong(Problem::Syntax, "takes a hash's name there", mend));
+        };
+        let name = String::from_utf8_lossy(&name);
         let Some((_, algorithm)) = ALGORITHMS.into_iter().find(|(known, _)| *known == name) else {
-            let what = format!(
-                "has the hash `{name}`, which {}",
-                if OTHER_ALGORITHMS.contains(&&*name) {
-                    "is not supported here"
-                } else {
-                    "Dovecot has not"
-                }
-            );
+            let known = OTHER_ALGORITHMS.contains(&&*name);
+            let trouble = if known {
+                "is not supported here"
+            } else {
+                "Dovecot has not"
+            };
+            let what = format!("has the hash `{name}`, which {trouble}");
             return Err(self.wrong(
                 Problem::Unknown,
                 what,
                 "use md5, sha1, sha256, sha384 or sha512",
             ));
         };
-        self.digest_with(algorithm)
+        self.digest(algorithm)
     }
 
-    fn digest_with(&mut self, algorithm: Algorithm) -> Result<Op, TemplateError> {
-        let rounds = self
-            .keyed("rounds")
+    fn digest(&mut self, algorithm: Algorithm) -> Result<Op, TemplateError> {
+        let rounds = self.keyed("rounds");
+        let rounds = rounds
             .map(|rounds| self.in_range(&rounds, 1..=MAX_ROUNDS))
             .transpose()?;
         let salt = match self.keyed("salt") {

@@ -34,7 +34,7 @@ struct Slot {
     split: Option<Split>,
 }
 
-/// The directory's name holds both halves. `before` and `after` are the bytes between this half's end and the `@`.
+/// The directory's name holds both halves, with an `@` between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Split {
     /// The half is what comes before the `@`
@@ -150,107 +150,77 @@ fn candidates(slots: &[Slot]) -> Vec<Inverse> {
     out
 }
 
-/// What can be read from one directory's name.
+/// What can be read from one directory's name: a piece alone among fixed lengths, or both halves with an `@` between.
 fn slots(level: usize, component: &Component) -> Vec<Slot> {
-    let free: Vec<(usize, &Traced)> = component
-        .parts
-        .iter()
-        .enumerate()
-        .filter(|(_, part)| part.fixed_len().is_none())
+    let parts = &component.parts;
+    let free: Vec<usize> = (0..parts.len())
+        .filter(|&at| parts[at].fixed_len().is_none())
         .collect();
     let len = |parts: &[Traced]| parts.iter().filter_map(Traced::fixed_len).sum::<usize>();
-    let (Some((first, _)), Some((last, _))) = (free.first(), free.last()) else {
-        return Vec::new();
+    let slot = |at: usize, piece, case, split| {
+        let (first, last) = (free.first().unwrap_or(&at), free.last().unwrap_or(&at));
+        let (before, after) = (len(&parts[..*first]), len(&parts[last + 1..]));
+        Slot {
+            level,
+            piece,
+            case,
+            before,
+            after,
+            split,
+        }
     };
-    let (before, after) = (
-        len(&component.parts[..*first]),
-        len(&component.parts[last + 1..]),
-    );
-    match free.as_slice() {
-        [
-            (
-                _,
-                Traced {
-                    form: Form::Piece(piece, case),
-                    ..
-                },
-            ),
-        ] => {
-            vec![Slot {
-                level,
-                piece: *piece,
-                case: *case,
-                before,
-                after,
-                split: None,
-            }]
-        }
-        [
-            (
-                left,
-                Traced {
-                    form: Form::Piece(a, case_a),
-                    ..
-                },
-            ),
-            (
-                right,
-                Traced {
-                    form: Form::Piece(b, case_b),
-                    ..
-                },
-            ),
-        ] => {
-            let between = &component.parts[left + 1..*right];
-            let local_first = match (a, b) {
-                (Piece::Local, Piece::Domain) => true,
-                (Piece::Domain, Piece::Local) => false,
-                _ => return Vec::new(),
-            };
-            let Some((to_left, to_right)) = divider(between, local_first) else {
-                return Vec::new();
-            };
-            let slot = |piece, case, is_left, gap| {
-                let split = Some(Split {
-                    left: is_left,
-                    first: local_first,
-                    gap,
-                });
-                Slot {
-                    level,
-                    piece,
-                    case,
-                    before,
-                    after,
-                    split,
-                }
-            };
-            vec![
-                slot(*a, *case_a, true, to_left),
-                slot(*b, *case_b, false, to_right),
-            ]
-        }
-        _ => Vec::new(),
-    }
+    let piece = |at: usize| match parts[at].form {
+        Form::Piece(piece, case) => Some((piece, case)),
+        _ => None,
+    };
+    let found = match *free.as_slice() {
+        [one] => piece(one).map(|(piece, case)| vec![slot(one, piece, case, None)]),
+        [left, right] => piece(left)
+            .zip(piece(right))
+            .and_then(|((a, case_a), (b, case_b))| {
+                let (to_left, to_right, first) = divider(a, &parts[left + 1..right], b)?;
+                let (to_left, to_right) = (
+                    Split {
+                        left: true,
+                        first,
+                        gap: to_left,
+                    },
+                    Split {
+                        left: false,
+                        first,
+                        gap: to_right,
+                    },
+                );
+                Some(vec![
+                    slot(left, a, case_a, Some(to_left)),
+                    slot(right, b, case_b, Some(to_right)),
+                ])
+            }),
+        _ => None,
+    };
+    found.unwrap_or_default()
 }
 
-/// Bytes before and after the `@` that divides the halves: the divider's first (the local part comes first), or its last.
-fn divider(between: &[Traced], local_first: bool) -> Option<(usize, usize)> {
-    let texts: Option<Vec<&[u8]>> = between
-        .iter()
-        .map(|part| match &part.form {
-            Form::Fixed(text) => Some(text.as_slice()),
-            _ => None,
-        })
-        .collect();
-    let text = texts?.concat();
+/// Where an `@` divides two halves: the bytes before and after it between them, and whether it is the first in the name.
+/// The local part has none, so it is the divider's first if that part comes first, else the divider's last.
+fn divider(left: Piece, between: &[Traced], right: Piece) -> Option<(usize, usize, bool)> {
+    let first = match (left, right) {
+        (Piece::Local, Piece::Domain) => true,
+        (Piece::Domain, Piece::Local) => false,
+        _ => return None,
+    };
+    let texts = between.iter().map(|part| match &part.form {
+        Form::Fixed(text) => Some(text.as_slice()),
+        _ => None,
+    });
+    let text = texts.collect::<Option<Vec<&[u8]>>>()?.concat();
     let is_at = |byte: &u8| *byte == b'@';
-    let at = if local_first {
+    let at = if first {
         text.iter().position(is_at)
     } else {
         text.iter().rposition(is_at)
     }?;
-    Some((at, text.len() - at - 1))
+    Some((at, text.len() - at - 1, first))
 }
 
 /// Why a layout has no way back.

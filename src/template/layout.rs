@@ -1,7 +1,7 @@
 //! The layout: the user directory below the mount point, and the way back from a directory to its user.
 //!
-//! A layout is accepted only when two users cannot share a path. Where that hangs on the user (`a` and `a@` under `%n@%d`),
-//! the users in doubt have no path at all: a wrong user is never given.
+//! A layout is accepted only when two users cannot share a path: `%n-%d` is refused. Where that hangs on the user (`a` and
+//! `a@` under `%n@%d`), the users in doubt have no path at all: a wrong user is never given.
 
 use super::component::{Component, complaint, components};
 use super::error::{ExpandError, Problem, TemplateError};
@@ -28,6 +28,9 @@ pub struct Layout {
 
 impl Layout {
     /// Parses a layout such as `%2.256Nu/%u`, and refuses one that does not tell the user.
+    ///
+    /// `%Lu` tells the name in lower case, and `%n` without `%d` the local part: that is then the [`User`], and
+    /// [`check_pair`](super::check_pair) sees to it that INDEX needs no more.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let template = Template::parse(text)?;
         let (absolute, levels) = components(&template)?;

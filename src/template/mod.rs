@@ -1,4 +1,8 @@
 //! Dovecot's variables, both directions: user → path, path → user. Pure.
+//!
+//! [`Template`] expands as Dovecot 2.3 or 2.4 does, byte for byte; both syntaxes are parsed into one list of operations
+//! (`expr`). Following a variable through its operations (`trace`) tells what it carries of the name: from that come the
+//! way back from a path ([`Layout`]) and whether [`IndexTemplate`] asks for more of the name than the path tells.
 
 mod component;
 mod digest;
@@ -12,6 +16,7 @@ mod inverse;
 mod layout;
 mod lex24;
 mod names;
+mod reshape;
 mod scan;
 mod shape;
 mod trace;
@@ -53,24 +58,7 @@ pub struct Template {
 impl Template {
     /// Parses a template in Dovecot 2.3's syntax or 2.4's, whichever it is in.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        if let Some(at) = text.find('\0') {
-            let place = (column(text, at), "\0");
-            return Err(TemplateError::new(
-                Problem::Syntax,
-                place,
-                "is a NUL byte",
-                "take it out",
-            ));
-        }
-        if text.len() > MAX_LEN {
-            let what = format!("is beyond the {MAX_LEN} bytes that a template may have");
-            return Err(TemplateError::new(
-                Problem::Range,
-                (MAX_LEN, "…"),
-                what,
-                "write a shorter one",
-            ));
-        }
+        check_text(text)?;
         let (pieces, syntax) = scan::scan(text)?;
         let mut parts = Parts::new();
         let mut places = Vec::new();
@@ -118,7 +106,29 @@ impl Template {
     }
 }
 
-/// The error for a variable that no user has.
+fn check_text(text: &str) -> Result<(), TemplateError> {
+    if let Some(at) = text.find('\0') {
+        let place = (column(text, at), "\0");
+        return Err(TemplateError::new(
+            Problem::Syntax,
+            place,
+            "is a NUL byte",
+            "take it out",
+        ));
+    }
+    if text.len() > MAX_LEN {
+        let what = format!("is beyond the {MAX_LEN} bytes that a template may have");
+        return Err(TemplateError::new(
+            Problem::Range,
+            (MAX_LEN, "…"),
+            what,
+            "write a shorter one",
+        ));
+    }
+    Ok(())
+}
+
+/// The error for a variable that fails for every user.
 fn fails(var: &Var, why: String) -> TemplateError {
     TemplateError::new(
         Problem::Range,

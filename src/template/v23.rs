@@ -244,29 +244,29 @@ fn hash(
     ops: &mut Vec<Op>,
 ) -> Result<(), TemplateError> {
     let wrong = |what: String, mend: &str| TemplateError::new(Problem::Range, place, what, mend);
-    let (mut rounds, mut bits, mut salt, mut base64) = (1u32, 0u32, Vec::new(), false);
+    let (mut rounds, mut bits, mut salt, mut format) = (1, 0, Vec::new(), Op::Hexlify(0));
     for (key, value) in arguments
         .split(',')
         .filter_map(|argument| argument.split_once('='))
     {
-        let number = || -> Result<u32, TemplateError> {
-            let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-            let number = value.parse().ok().filter(|_| digits);
-            number.ok_or_else(|| wrong(format!("has `{value}` for {key}"), "give a number"))
+        let number = || {
+            number(value).ok_or_else(|| wrong(format!("has `{value}` for {key}"), "give a number"))
         };
-        match key {
-            "rounds" => rounds = number()?,
-            "truncate" => bits = number()?,
-            "salt" => {
+        match (key, value) {
+            ("rounds", _) => rounds = number()?,
+            ("truncate", _) => bits = number()?,
+            ("salt", _) => {
                 salt = parse_salt(value, place.0)?;
                 break;
             }
-            "format" if matches!(value, "hex" | "hexuc" | "base64") => base64 = value == "base64",
-            "format" => {
-                return Err(wrong(
-                    format!("has the unknown format `{value}`"),
-                    "use hex or base64",
-                ));
+            ("format", _) => {
+                let unknown = || {
+                    wrong(
+                        format!("has the unknown format `{value}`"),
+                        "use hex or base64",
+                    )
+                };
+                format = digits(value).ok_or_else(unknown)?;
             }
             _ => {}
         }
@@ -280,18 +280,28 @@ fn hash(
         salt,
     });
     let bits = (bits as usize).min(algorithm.len() * 8);
-    if bits > 0 {
-        ops.push(Op::TruncateBits(bits));
-    }
-    ops.push(if base64 {
-        Op::Base64 {
+    ops.extend((bits > 0).then_some(Op::TruncateBits(bits)));
+    ops.push(format);
+    Ok(())
+}
+
+/// `format=`: Dovecot's hexuc is in lower case.
+fn digits(format: &str) -> Option<Op> {
+    match format {
+        "hex" | "hexuc" => Some(Op::Hexlify(0)),
+        "base64" => Some(Op::Base64 {
             url: false,
             pad: true,
-        }
-    } else {
-        Op::Hexlify(0)
-    });
-    Ok(())
+        }),
+        _ => None,
+    }
+}
+
+/// Digits only: no sign.
+fn number(text: &str) -> Option<u32> {
+    text.parse()
+        .ok()
+        .filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A salt is a template itself.

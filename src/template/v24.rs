@@ -107,6 +107,15 @@ impl<'a> Parser<'a> {
             return Ok((Source::Const(Vec::new()), vec![filters::op(call)?]));
         }
         let place = (column, call.name);
+        if call.name == "user" {
+            let what = "is a variable and takes no arguments";
+            return Err(TemplateError::new(
+                Problem::Syntax,
+                place,
+                what,
+                "leave the brackets out",
+            ));
+        }
         if matches!(call.name, "username" | "domain") {
             let mend = format!("write %{{user | {}}}", call.name);
             return Err(TemplateError::new(

@@ -1,6 +1,6 @@
 //! The user's files in the backing: the record, and the purge of what is managed.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::fchown;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::gate::Gate;
@@ -71,18 +71,22 @@ pub fn purge(gate: &Gate, user: &User) -> io::Result<()> {
     let Some(dir) = dir_of(gate, user)? else {
         return Ok(());
     };
-    let parent = gate.store.node_of(&dir)?;
     for entry in rustix::fs::Dir::read_from(&dir)? {
         let entry = entry?;
-        let name = OsStr::from_bytes(entry.file_name().to_bytes());
-        if is_managed(&gate.config.prefixes, name) {
-            match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => gate.kernel.forget_entry(parent, name),
-                // A directory that happens to have such a name is not Dovecot's.
-                Err(Errno::ISDIR) => {}
-                Err(e) => return Err(e.into()),
-            }
+        let name = entry.file_name();
+        if is_managed(&gate.config.prefixes, OsStr::from_bytes(name.to_bytes())) {
+            remove(gate, &dir, name)?;
         }
+    }
+    Ok(())
+}
+
+fn remove(gate: &Gate, dir: &OwnedFd, name: &CStr) -> io::Result<()> {
+    let attr = gate.store.attr_at(dir, name)?;
+    // A directory that happens to have such a name is not Dovecot's.
+    if FileType::from_raw_mode(attr.stat.st_mode) != FileType::Directory {
+        rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+        gate.kernel.gone(attr.node);
     }
     Ok(())
 }
@@ -99,9 +103,7 @@ pub fn install(
     let (uid, gid, mode) = owner;
     fchown(&tmp.file, Some(uid), Some(gid))?;
     rustix::fs::fchmod(&tmp.file, Mode::from_raw_mode(mode & 0o666))?;
-    tmp.install(gate, &dir, name)?;
-    gate.kernel.forget_entry(gate.store.node_of(&dir)?, name);
-    Ok(())
+    tmp.install(gate, &dir, name)
 }
 
 /// A file in the private directory on its way to its place; removed unless it gets there.

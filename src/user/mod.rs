@@ -15,10 +15,9 @@ pub mod state;
 pub mod steps;
 
 use crate::store::Node;
-use std::ffi::OsStr;
 
-/// Tells the kernel that a name no longer means what it has cached.
+/// Tells the kernel what it has cached in vain.
 pub trait Kernel: Send + Sync {
-    /// `name` in `parent` was removed or replaced behind the kernel's back. Must not wait.
-    fn forget_entry(&self, parent: Node, name: &OsStr);
+    /// The file was removed behind the kernel's back. Must not wait.
+    fn gone(&self, node: Node);
 }

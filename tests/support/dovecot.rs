@@ -27,7 +27,7 @@ pub fn programs() -> [&'static str; 5] {
 
 /// The version of the Dovecot that is installed, such as 2.3.19.1.
 pub fn version() -> String {
-    let said = process::run(process::bounded(MASTER).arg("--version"));
+    let said = process::run(Command::new(MASTER).arg("--version"));
     said.split(' ').next().unwrap_or_default().trim().to_owned()
 }
 
@@ -161,12 +161,7 @@ impl Dovecot {
 
     /// Runs doveadm and panics unless it succeeds.
     pub fn doveadm(&self, args: &[&str]) -> String {
-        process::run(
-            process::bounded(DOVEADM)
-                .arg("-c")
-                .arg(self.conf())
-                .args(args),
-        )
+        process::run(Command::new(DOVEADM).arg("-c").arg(self.conf()).args(args))
     }
 
     /// Delivers a message through LMTP.
@@ -183,7 +178,7 @@ impl Dovecot {
     pub fn deliver_lda(&self, user: &str, message: &[u8]) {
         let file = self.config.dir.join(format!("message-{}", unique()));
         fs::write(&file, message).expect("the message");
-        let mut command = process::bounded(LDA);
+        let mut command = Command::new(LDA);
         command.arg("-c").arg(self.conf()).args(["-d", user]);
         process::run(command.stdin(fs::File::open(&file).expect("the message")));
         let _ = fs::remove_file(file);
@@ -267,7 +262,7 @@ fn unique() -> u32 {
 
 /// Runs a program as this user, without any other group: what a mail process may do.
 pub fn as_user(uid: u32, gid: u32, program: &str) -> Command {
-    let mut command = process::bounded("setpriv");
+    let mut command = Command::new("setpriv");
     command.args([
         "--reuid",
         &uid.to_string(),

@@ -1,11 +1,11 @@
 //! Our filesystem, mounted by the built program in the foreground, unmounted in Drop; no step waits for ever.
 use super::lab::Lab;
-use super::process::{self, bounded};
+use super::process;
 use super::{LIMIT, eventually, within};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -149,9 +149,7 @@ impl Mount {
 
     /// Whether the daemon has ended, by itself or killed.
     pub fn has_died(&mut self) -> bool {
-        self.daemon
-            .as_mut()
-            .is_none_or(|daemon| !matches!(daemon.try_wait(), Ok(None)))
+        self.daemon.as_mut().is_none_or(process::has_died)
     }
 
     /// Kills the daemon, all its processes at once. The mount stays, dead.
@@ -170,19 +168,17 @@ impl Mount {
 
     /// Ends the daemon and sees to it that nothing is mounted.
     pub fn unmount(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
+        let mut daemon = self.daemon.take().map(|mut daemon| {
             process::end(&mut daemon, GRACE);
-        }
+            daemon
+        });
         // A daemon that did its work has unmounted. -f frees whoever waits for one that did not.
         for flag in ["-f", "-l"] {
             if self.is_mounted() {
-                let _ = bounded("umount")
-                    .arg(flag)
-                    .arg(&self.how.point)
-                    .stderr(Stdio::null())
-                    .status();
+                process::output(Command::new("umount").arg(flag).arg(&self.how.point), GRACE);
             }
         }
+        daemon.iter_mut().for_each(process::reap);
     }
 
     fn start(&mut self) {

@@ -4,8 +4,8 @@
 //! so all are started by one thread that lives as long as the program.
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::OsStr;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 use std::sync::mpsc::{Sender, channel};
@@ -44,18 +44,38 @@ pub fn spawn(command: Command) -> io::Result<Child> {
     answer.recv().map_err(io::Error::other)?
 }
 
-/// A command that is killed after a minute, so that nothing of ours can hang a test run.
-pub fn bounded(program: impl AsRef<OsStr>) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(["-s", "KILL", "60"]).arg(program);
-    command
+/// Runs `command` for `limit` at most, then kills it and gives `None`: also when a filesystem that hangs holds it
+/// where no signal reaches it. So its output goes through files, and nobody waits for its end.
+pub fn output(command: &mut Command, limit: Duration) -> Option<Output> {
+    let file = || tempfile::tempfile().expect("a temporary file");
+    let (stdout, stderr) = (file(), file());
+    let dup = |file: &File| file.try_clone().expect("dup");
+    command.stdout(dup(&stdout)).stderr(dup(&stderr));
+    let mut child = command
+        .spawn()
+        .unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    let Some(status) = super::within(limit, || child.try_wait().ok().flatten()) else {
+        let _ = child.kill();
+        return None;
+    };
+    Some(Output {
+        status,
+        stdout: whole(stdout),
+        stderr: whole(stderr),
+    })
 }
 
-/// Runs `command` and panics, with all it said, unless it succeeds.
+fn whole(mut file: File) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut bytes))
+        .expect("a command's output");
+    bytes
+}
+
+/// Runs `command` and panics, with all it said, unless it succeeds in time.
 pub fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
+    let output = output(command, super::LIMIT).unwrap_or_else(|| panic!("{command:?} hangs"));
     assert!(output.status.success(), "{command:?}: {}", said(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -84,7 +104,6 @@ pub fn end(child: &mut Child, grace: Duration) {
     signal(child.id(), Signal::TERM);
     if super::within(grace, || child.try_wait().ok().flatten()).is_none() {
         let _ = child.kill();
-        let _ = super::within(grace, || child.try_wait().ok().flatten());
     }
     family.kill();
 }
@@ -94,7 +113,17 @@ pub fn kill9(child: &mut Child) {
     let family = Family::of(child.id());
     let _ = child.kill();
     family.kill();
-    let _ = child.wait();
+    reap(child);
+}
+
+/// Takes note of a child's end, if that is to be expected soon. A thread in a filesystem that hangs delays it.
+pub fn reap(child: &mut Child) {
+    super::within(Duration::from_secs(5), || child.try_wait().ok().flatten());
+}
+
+/// Whether a child has died, even if some thread of it hangs in the kernel still.
+pub fn has_died(child: &mut Child) -> bool {
+    !matches!(child.try_wait(), Ok(None)) || stat(child.id()).is_none_or(|stat| stat.state == "Z")
 }
 
 /// The descendants of a process, remembered with their start times: pids are used again.
@@ -123,18 +152,20 @@ impl Family {
         self.0.iter().map(|(pid, _)| *pid)
     }
 
-    /// Those that still are who they were, and run.
+    /// Those that still are who they were, and have not exited.
     pub fn alive(&self) -> impl Iterator<Item = u32> + '_ {
         let is = |(pid, started): &&(u32, String)| {
-            stat(*pid).is_some_and(|now| now.started == *started && now.runs)
+            stat(*pid).is_some_and(|now| now.started == *started && now.state != "Z")
         };
         self.0.iter().filter(is).map(|(pid, _)| *pid)
     }
 
     /// SIGKILL to those that still are who they were.
     pub fn kill(&self) {
-        for pid in self.alive() {
-            signal(pid, Signal::KILL);
+        for (pid, started) in &self.0 {
+            if stat(*pid).is_some_and(|now| now.started == *started) {
+                signal(*pid, Signal::KILL);
+            }
         }
     }
 }
@@ -158,8 +189,7 @@ pub fn open_files(pid: u32) -> Vec<PathBuf> {
 }
 
 struct Stat {
-    /// It has not exited.
-    runs: bool,
+    state: String,
     parent: u32,
     started: String,
 }
@@ -169,7 +199,7 @@ fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     Some(Stat {
-        runs: !matches!(*fields.first()?, "Z" | "X"),
+        state: (*fields.first()?).to_owned(),
         parent: fields.get(1)?.parse().ok()?,
         started: (*fields.get(19)?).to_owned(),
     })
