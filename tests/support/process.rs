@@ -152,6 +152,14 @@ impl Family {
         self.0.iter().map(|(pid, _)| *pid)
     }
 
+    /// Those that still are who they were, and have not exited.
+    pub fn alive(&self) -> impl Iterator<Item = u32> + '_ {
+        let is = |(pid, started): &&(u32, String)| {
+            stat(*pid).is_some_and(|now| now.started == *started && now.state != "Z")
+        };
+        self.0.iter().filter(is).map(|(pid, _)| *pid)
+    }
+
     /// SIGKILL to those that still are who they were.
     pub fn kill(&self) {
         for (pid, started) in &self.0 {
