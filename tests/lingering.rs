@@ -202,3 +202,56 @@ fn a_refused_delivery() {
     assert_served_again(a, &mut model);
     assert_served_again(b, &mut model);
 }
+
+/// Nobody comes back to A, so nobody hears of what a session left behind there writes, until it ends.
+fn assert_heard_of_at_the_end(a: &Site, b: &Site, model: &mut Model, left: Imap) {
+    left.logout();
+    a.wait_no_sessions();
+    // Nobody waits for the daemon to tell the other host, so it may be a moment late.
+    eventually("B hears of what was written on A", || {
+        let mut imap = b.login("alice");
+        let right = model.check(&imap.list_status());
+        imap.logout();
+        b.wait_no_sessions();
+        right.ok()
+    });
+    assert_right(b, model, "on B from then on");
+    assert_served_again(b, model);
+}
+
+#[test]
+fn what_a_session_left_behind_wrote_is_heard_of_when_it_ends() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let (sites, mut model, mut left) = begin(&lab);
+    let [a, b] = &sites;
+    assert_right(b, &mut model, "after the move to B");
+    for change in CHANGES {
+        model.apply(&op(change), &mut left);
+    }
+    assert_heard_of_at_the_end(a, b, &mut model, left);
+}
+
+#[test]
+fn what_a_refused_session_left_behind_wrote_is_heard_of_when_it_ends() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let (sites, mut model, first) = begin(&lab);
+    let [a, b] = &sites;
+    first.logout();
+    a.wait_no_sessions();
+    let index = hashed(&lab.index(), "alice");
+    let trouble = Trouble::begin(&index);
+    let mut refused = a.login("alice");
+    model.assert_matches(&refused.list_status(), "in the refused session");
+    trouble.end();
+    assert_right(b, &mut model, "after the move to B");
+    for change in CHANGES {
+        model.apply(&op(change), &mut refused);
+    }
+    assert_heard_of_at_the_end(a, b, &mut model, refused);
+}

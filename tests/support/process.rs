@@ -12,6 +12,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
+/// How long a process that was killed may take to be gone: only one that hangs in the kernel takes longer.
+const SOON: Duration = Duration::from_secs(5);
+
 type Order = (Command, Sender<io::Result<Child>>);
 
 /// A command that gets SIGTERM when this program dies, if the system has `setpriv`.
@@ -110,15 +113,19 @@ pub fn end(child: &mut Child, grace: Duration) {
 
 /// Kills a child and all its descendants at once, as a crash would.
 pub fn kill9(child: &mut Child) {
+    // Stopped, it starts no more children while they are looked for.
+    signal(child.id(), Signal::STOP);
     let family = Family::of(child.id());
     let _ = child.kill();
     family.kill();
     reap(child);
+    // What they still write must not turn up in a directory that is being removed.
+    super::within(SOON, || family.alive().next().is_none().then_some(()));
 }
 
 /// Takes note of a child's end, if that is to be expected soon. A thread in a filesystem that hangs delays it.
 pub fn reap(child: &mut Child) {
-    super::within(Duration::from_secs(5), || child.try_wait().ok().flatten());
+    super::within(SOON, || child.try_wait().ok().flatten());
 }
 
 /// Whether a child has died, even if some thread of it hangs in the kernel still.
