@@ -7,8 +7,9 @@ use rustix::fs::{FileType, Mode, OFlags, Timestamps};
 
 use super::error::{FsError, Result};
 use super::lookup::LEVEL_MODE;
+use super::open::handle_of;
 use super::place::Place;
-use super::{Core, stale};
+use super::{Call, Core, stale};
 use crate::store::{Attr, Node, ROOT};
 
 /// What SETATTR changes.
@@ -51,7 +52,7 @@ impl Core {
     ///
     /// # Errors
     /// As `chmod(2)`, `chown(2)`, `truncate(2)`, `utimensat(2)`.
-    pub fn setattr(&self, node: Node, change: &Change) -> Result<Attr> {
+    pub fn setattr(&self, call: &Call, node: Node, change: &Change) -> Result<Attr> {
         let file = self.store.open_node(node, OFlags::PATH).map_err(stale)?;
         if self.is_level(node, &file)? {
             return Ok(self.shown(self.store.attr_of(node, &file)?));
@@ -69,8 +70,7 @@ impl Core {
             rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
         }
         if let Some(size) = change.size {
-            self.mark_written(node);
-            file.set_len(size)?;
+            self.change_open(call, node, handle_of(call), || file.set_len(size))?;
         }
         if let Some(times) = &change.times {
             rustix::fs::futimens(&file, times)?;

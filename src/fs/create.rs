@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 use super::error::{FsError, Result};
 use super::lookup::LEVEL_MODE;
@@ -38,24 +39,38 @@ impl Core {
             | OFlags::NOFOLLOW
             | OFlags::NONBLOCK
             | OFlags::CLOEXEC;
-        let file = {
+        let made = {
             let _own = OwnAs::new(call.caller.uid, call.caller.gid)?;
             rustix::fs::openat(
                 &dir,
                 c_name(name)?,
                 flags,
                 Mode::from_raw_mode(mode & 0o7777),
-            )?
+            )
         };
+        if let (Err(e), Some(operation)) = (made.as_ref(), &operation) {
+            self.not_made(call, operation, *e);
+        }
+        let file = made?;
         let node = self.store.node_of(&file)?;
         let attr = self.store.attr_of(node, &file)?;
         if let Some(operation) = &operation {
             self.hold(call, operation);
-            operation.state().wrote();
+            operation.state().wrote(call.caller.pid);
         }
         self.opens
             .add(node, operation.as_ref().map(|o| Arc::clone(o.state())));
         Ok((self.found(name, attr), handle_of(call)))
+    }
+
+    /// Where there is no room to make it Dovecot keeps its list index in memory: it is a ghost.
+    fn not_made(&self, call: &Call, operation: &Operation, e: Errno) {
+        if matches!(
+            e,
+            Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::MFILE | Errno::NFILE
+        ) {
+            self.gate.spoiled(operation.state(), call.caller, &e.into());
+        }
     }
 
     /// Makes a directory. Never waits and never asks the gate: a directory call that fails is a mail outage.
@@ -117,7 +132,12 @@ impl Core {
     }
 
     /// Lets a change of managed names in a user's directory begin; `None` elsewhere.
-    pub(super) fn change(&self, dir: &OwnedFd, names: &[&OsStr]) -> Result<Option<Operation>> {
+    pub(super) fn change(
+        &self,
+        call: &Call,
+        dir: &OwnedFd,
+        names: &[&OsStr],
+    ) -> Result<Option<Operation>> {
         if !names.iter().any(|name| self.is_managed(name)) {
             return Ok(None);
         }
@@ -125,7 +145,7 @@ impl Core {
             return Ok(None);
         };
         let operation = self.enter(&self.gate.user(&user))?;
-        operation.state().wrote();
+        operation.state().wrote(call.caller.pid);
         Ok(Some(operation))
     }
 }

@@ -1,12 +1,14 @@
 //! READ, WRITE, FALLOCATE, STATFS: a file is opened by handle each time, so that no descriptor is kept.
 
+use std::io;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{FallocateFlags, OFlags, StatVfs};
 
 use super::error::Result;
-use super::{Core, stale};
+use super::{Call, Core, Handle, stale};
 use crate::store::Node;
+use crate::user::process::Caller;
 
 impl Core {
     /// Reads up to `size` bytes; fewer only at the end of the file.
@@ -27,14 +29,31 @@ impl Core {
         Ok(bytes)
     }
 
-    /// Writes all of `data`.
+    /// Writes `data`, or what of it there is room for; returns how many bytes.
     ///
     /// # Errors
     /// As `pwrite(2)`, ESTALE when the file is gone.
-    pub fn write(&self, node: Node, offset: u64, data: &[u8]) -> Result<()> {
+    pub fn write(
+        &self,
+        call: &Call,
+        node: Node,
+        handle: Handle,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<usize> {
         let file = self.store.open_file(node, OFlags::WRONLY).map_err(stale)?;
-        self.mark_written(node);
-        Ok(file.write_all_at(data, offset)?)
+        let write = || {
+            let mut done = 0;
+            while done < data.len() {
+                match file.write_at(&data[done..], offset + done as u64) {
+                    Ok(n) => done += n,
+                    Err(_) if done > 0 => break, // the next call meets the same error
+                    Err(e) => return Err(e),
+                }
+            }
+            Ok(done)
+        };
+        self.change_open(call, node, handle, write)
     }
 
     /// Reserves or punches room.
@@ -43,14 +62,34 @@ impl Core {
     /// As `fallocate(2)`.
     pub fn fallocate(
         &self,
+        call: &Call,
         node: Node,
+        handle: Handle,
         flags: FallocateFlags,
         offset: u64,
         len: u64,
     ) -> Result<()> {
         let file = self.store.open_file(node, OFlags::WRONLY).map_err(stale)?;
-        self.mark_written(node);
-        Ok(rustix::fs::fallocate(&file, flags, offset, len)?)
+        let reserve = || Ok(rustix::fs::fallocate(&file, flags, offset, len)?);
+        self.change_open(call, node, handle, reserve)
+    }
+
+    /// Changes an open file. Who has changed a list index is fenced at its end; who could not is a ghost.
+    pub(super) fn change_open<T>(
+        &self,
+        call: &Call,
+        node: Node,
+        handle: Handle,
+        change: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T> {
+        let Some(state) = self.opens.owner(node) else {
+            return Ok(change()?);
+        };
+        // The kernel writes mapped pages back on its own account: the handle tells whose they are.
+        let pid = handle.0 as u32;
+        state.wrote(pid);
+        let caller = Caller { pid, ..call.caller };
+        Ok(change().inspect_err(|e| self.gate.spoiled(&state, caller, e))?)
     }
 
     /// The backing's own figures.
@@ -59,12 +98,5 @@ impl Core {
     /// As `fstatvfs(2)`.
     pub fn statfs(&self) -> Result<StatVfs> {
         Ok(rustix::fs::fstatvfs(self.store.root())?)
-    }
-
-    /// After the last close of a user who wrote, a fence may be due.
-    pub(super) fn mark_written(&self, node: Node) {
-        if let Some(state) = self.opens.owner(node) {
-            state.wrote();
-        }
     }
 }

@@ -16,12 +16,12 @@ impl Core {
     ///
     /// # Errors
     /// As `unlink(2)`.
-    pub fn unlink(&self, parent: Node, name: &OsStr) -> Result<()> {
+    pub fn unlink(&self, call: &Call, parent: Node, name: &OsStr) -> Result<()> {
         if is_private(parent, name) {
             return Err(FsError::Absent.into());
         }
         let dir = self.store.open_dir(parent).map_err(stale)?;
-        let _operation = self.change(&dir, &[name])?;
+        let _operation = self.change(call, &dir, &[name])?;
         Ok(self.store.unlink(&self.opens, &dir, &c_name(name)?)?)
     }
 
@@ -67,6 +67,7 @@ impl Core {
     /// As `renameat2(2)`; EXDEV for managed names between two directories, EPERM for users' directories.
     pub fn rename(
         &self,
+        call: &Call,
         from: (Node, &OsStr),
         to: (Node, &OsStr),
         flags: RenameFlags,
@@ -80,7 +81,7 @@ impl Core {
             return Err(FsError::CrossDirectory.into());
         }
         self.refuse_moving_users(&old, from.1)?;
-        let _operation = self.change(&new, &[from.1, to.1])?;
+        let _operation = self.change(call, &new, &[from.1, to.1])?;
         let kept = match flags.is_empty() {
             true => self.store.keep(&self.opens, &new, &new_name)?,
             false => None, // NOREPLACE and EXCHANGE leave no file without a name
@@ -106,7 +107,7 @@ impl Core {
     ///
     /// # Errors
     /// As `link(2)`; EXDEV for managed names between two directories.
-    pub fn link(&self, _call: &Call, node: Node, parent: Node, name: &OsStr) -> Result<Found> {
+    pub fn link(&self, call: &Call, node: Node, parent: Node, name: &OsStr) -> Result<Found> {
         let dir = self.dir_to_change(parent, name)?;
         let c_name = c_name(name)?;
         let file = self.store.open_node(node, OFlags::PATH).map_err(stale)?;
@@ -123,7 +124,7 @@ impl Core {
         if !same_dir && (self.is_managed(old_name) || self.is_managed(name)) {
             return Err(FsError::CrossDirectory.into());
         }
-        let _operation = self.change(&dir, &[old_name, name])?;
+        let _operation = self.change(call, &dir, &[old_name, name])?;
         rustix::fs::linkat(&file, "", &dir, &c_name, AtFlags::EMPTY_PATH)?;
         Ok(self.found(name, self.store.attr_at(&dir, &c_name)?))
     }

@@ -144,7 +144,7 @@ impl Filesystem for Adapter {
         self.run.op(
             "setattr",
             req,
-            move |fs, _| fs.setattr(Node(ino.0), &change),
+            move |fs, call| fs.setattr(call, Node(ino.0), &change),
             reply,
         );
     }
@@ -196,7 +196,7 @@ impl Filesystem for Adapter {
         self.run.op(
             "unlink",
             req,
-            move |fs, _| fs.unlink(Node(parent.0), &name),
+            move |fs, call| fs.unlink(call, Node(parent.0), &name),
             reply,
         );
     }
@@ -223,8 +223,9 @@ impl Filesystem for Adapter {
     ) {
         let (name, newname) = (name.to_owned(), newname.to_owned());
         let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
-        let op = move |fs: &Core, _: &_| {
+        let op = move |fs: &Core, call: &_| {
             fs.rename(
+                call,
                 (Node(parent.0), &name),
                 (Node(newparent.0), &newname),
                 flags,
@@ -303,7 +304,7 @@ impl Filesystem for Adapter {
         &self,
         req: &Request,
         ino: INodeNo,
-        _fh: FileHandle,
+        fh: FileHandle,
         offset: u64,
         data: &[u8],
         _write_flags: WriteFlags,
@@ -314,7 +315,7 @@ impl Filesystem for Adapter {
         self.run.now(
             "write",
             req,
-            |fs, _| fs.write(Node(ino.0), offset, data).map(|()| data.len()),
+            |fs, call| fs.write(call, Node(ino.0), Handle(fh.0), offset, data),
             reply,
         );
     }
@@ -429,7 +430,7 @@ impl Filesystem for Adapter {
         &self,
         req: &Request,
         ino: INodeNo,
-        _fh: FileHandle,
+        fh: FileHandle,
         offset: u64,
         length: u64,
         mode: i32,
@@ -439,7 +440,7 @@ impl Filesystem for Adapter {
         self.run.op(
             "fallocate",
             req,
-            move |fs, _| fs.fallocate(Node(ino.0), mode, offset, length),
+            move |fs, call| fs.fallocate(call, Node(ino.0), Handle(fh.0), mode, offset, length),
             reply,
         );
     }

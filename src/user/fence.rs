@@ -1,48 +1,91 @@
-//! The fence: a session that lingers here after its user moved, and writes, makes the new host stale.
+//! The fence: makes other hosts purge what they made without knowing of changes made here.
 //!
-//! After its end .lasthost is set to nobody, so that the present owner's next gate purges.
+//! A session that lingers after its user moved, and writes, makes the new host stale; a ghost's changes
+//! nobody saw at all. .lasthost is set to nobody, so that the present owner's next gate purges, and a
+//! stock backend's list index in INDEX, which lacks the changes too, goes.
 
 use std::sync::Arc;
 
-use super::claim;
+use super::decide::Claim;
+use super::flight::{claim_seen, log_exists, sources_seen};
 use super::gate::Gate;
-use super::local;
 use super::state::UserState;
+use super::{claim, local, pull};
 use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::index::dir::IndexDir;
-use crate::index::lasthost::LastHost;
-use crate::user::decide::Claim;
+use crate::index::lasthost::{Identity, LastHost};
 
-/// Sets the fence if .lasthost is no longer what we last accepted: 2 GETATTR when it is.
-pub fn set(gate: &Gate, state: &Arc<UserState>, creds: &Creds) {
-    match try_set(gate, state, creds) {
-        Ok(false) => {}
-        Ok(true) => log::info!(
-            "{}: written here after the user had moved: .lasthost set to nobody",
-            state.user
-        ),
-        Err(e) => gate.limit.warn(
-            state.user.as_bytes(),
-            &format!("{}: no fence: {e}", state.user),
-        ),
+/// After the last close of a process that wrote: 2 GETATTR when the user is still ours.
+///
+/// # Errors
+/// [`Trouble`]; then the fence is not set.
+pub fn after_writer(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result<(), Trouble> {
+    let Some(dir) = open(gate, state, creds)? else {
+        return Ok(());
+    };
+    match look(gate, state, &dir)? {
+        // Without a .lasthost everybody's next gate purges as it is.
+        (Claim::Recorded | Claim::Ours, _) | (_, None) => Ok(()),
+        (Claim::Foreign, Some(_)) => set(gate, state, &dir),
     }
 }
 
-fn try_set(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result<bool, Trouble> {
+/// After the end of a ghost.
+///
+/// # Errors
+/// As [`after_writer`].
+pub fn after_ghost(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result<(), Trouble> {
+    match open(gate, state, creds)? {
+        Some(dir) => set(gate, state, &dir),
+        None => Ok(()),
+    }
+}
+
+fn open(gate: &Gate, state: &UserState, creds: &Creds) -> Result<Option<IndexDir>, Trouble> {
     let at = gate.index_path(&state.user)?;
-    let Some(dir) = IndexDir::open(&at, creds, &gate.mounts, &gate.config.index_fs)? else {
-        return Ok(false);
-    };
-    let record = local::read_record(gate, &state.user).map_err(|source| Trouble::Backing {
+    IndexDir::open(&at, creds, &gate.mounts, &gate.config.index_fs)
+}
+
+fn look(
+    gate: &Gate,
+    state: &UserState,
+    dir: &IndexDir,
+) -> Result<(Claim, Option<Identity>), Trouble> {
+    let record = local::read_record(gate, &state.user);
+    let record = record.map_err(|source| Trouble::Backing {
         what: "read the record",
         source,
     })?;
-    let (claim, lasthost) = super::flight::claim_seen(gate, &dir, record.as_ref())?;
-    // Without a .lasthost everybody's next gate purges as it is.
-    if claim != Claim::Foreign || lasthost.is_none() {
-        return Ok(false);
+    claim_seen(gate, dir, record.as_ref())
+}
+
+/// Under the lock of INDEX/L, so that a host that claims meanwhile finds nothing to pull.
+fn set(gate: &Gate, state: &UserState, dir: &IndexDir) -> Result<(), Trouble> {
+    let sources = match log_exists(gate, dir)? {
+        true => pull::lock(gate, dir)?,
+        false => Vec::new(),
+    };
+    let now = match look(gate, state, dir)? {
+        (Claim::Recorded | Claim::Ours, lasthost) => lasthost,
+        (Claim::Foreign, None) if sources.is_empty() => None,
+        (Claim::Foreign, _) => {
+            log::info!(
+                "{}: changed here unseen by others: .lasthost set to nobody",
+                state.user
+            );
+            Some(claim::put(
+                dir,
+                &gate.config.host,
+                &LastHost::nobody(),
+                &gate.on_step,
+            )?)
+        }
+    };
+    match now {
+        Some(now) if !sources.is_empty() => {
+            pull::delete(gate, dir, &sources, now, &sources_seen(&sources))
+        }
+        _ => Ok(()),
     }
-    claim::put(&dir, &gate.config.host, &LastHost::nobody(), &gate.on_step)?;
-    Ok(true)
 }

@@ -55,8 +55,8 @@ impl<'a> Flight<'a> {
     }
 
     fn attempt(&self) -> Result<(), Trouble> {
-        // The model's order: ghosts count as they were when the check began.
-        let haunted = self.gate.end_ghosts(self.state);
+        // Ghosts count as they were when the check began.
+        let haunted = self.gate.lay_ghosts(self.state);
         let view = self.look().inspect_err(|_| self.state.void())?;
         let decision = decide(view.seen, haunted);
         log::debug!(
@@ -178,7 +178,7 @@ impl<'a> Flight<'a> {
     /// With `migrate` it is pulled, else it goes: a later host with `migrate` would pull a stale one.
     fn settle(&self, _taken: &Taken, dir: &IndexDir, claim: Identity) -> Result<(), Trouble> {
         let gate = self.gate;
-        let mut sources = if self.stock_log_exists(dir)? {
+        let mut sources = if log_exists(gate, dir)? {
             pull::lock(gate, dir)?
         } else {
             Vec::new()
@@ -208,15 +208,6 @@ impl<'a> Flight<'a> {
             }
         );
         Ok(())
-    }
-
-    fn stock_log_exists(&self, dir: &IndexDir) -> Result<bool, Trouble> {
-        for (_, log) in log_names(&self.gate.config) {
-            if dir.look(&log)?.is_some() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// All but the deletion on NFS was done before.
@@ -269,11 +260,22 @@ impl<'a> Flight<'a> {
     }
 }
 
-fn sources_seen(sources: &[pull::Source<'_>]) -> Vec<(OsString, Identity)> {
+/// What was locked, as it was then.
+pub(super) fn sources_seen(sources: &[pull::Source<'_>]) -> Vec<(OsString, Identity)> {
     sources
         .iter()
         .map(|source| (source.log.clone(), source.identity))
         .collect()
+}
+
+/// Whether INDEX holds a list index.
+pub(super) fn log_exists(gate: &Gate, dir: &IndexDir) -> Result<bool, Trouble> {
+    for (_, log) in log_names(&gate.config) {
+        if dir.look(&log)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Each prefix with the name of its log, which Dovecot always opens first.

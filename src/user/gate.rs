@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::flight::Flight;
-use super::ghosts::{self, Ghost};
+use super::ghosts::{self, Ghost, Why};
 use super::housekeeper::Housekeeper;
 use super::local;
 use super::process::{Caller, Process, Processes};
 use parking_lot::MutexGuard;
 
-use super::state::{Inner, Pass, UserState, Users};
+use super::state::{Holder, Inner, Pass, UserState, Users};
 use super::steps::OnStep;
 use super::{Kernel, fence};
 use crate::index::Trouble;
@@ -25,7 +25,7 @@ use crate::index::pool::Pools;
 use crate::log_limit::LogLimit;
 use crate::options::Config;
 use crate::store::Store;
-use crate::template::User;
+use crate::template::{ExpandError, User};
 
 /// What the gate tells who asked.
 #[derive(Debug)]
@@ -117,6 +117,21 @@ impl Gate {
         self.users.get(user)
     }
 
+    /// The user of this name, if the layout has a place for him.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn user_named(&self, name: &[u8]) -> Result<User, ExpandError> {
+        self.config.layout.user_named(name)
+    }
+
+    /// Whether nothing waits or runs at the user's gate: no check, and no fence.
+    pub fn is_quiet(&self, user: &User) -> bool {
+        let state = self.user(user);
+        let inner = state.lock();
+        !inner.queue.running && inner.queue.is_empty()
+    }
+
     /// A caller as the process and the rights it is.
     pub fn who(&self, caller: Caller) -> (Process, Creds) {
         (
@@ -167,7 +182,7 @@ impl Gate {
                     .ghosts
                     .iter_mut()
                     .filter(|g| g.process == process)
-                    .for_each(|g| g.moved_on = true);
+                    .for_each(|g| g.why = Why::MovedOn);
             }
         }
         self.housekeeper.wake();
@@ -175,8 +190,7 @@ impl Gate {
 
     /// Starts a run for the user unless one is under way.
     fn kick(self: &Arc<Self>, state: &Arc<UserState>, inner: &mut Inner) {
-        if inner.queue.running || (inner.queue.waiting.is_empty() && inner.queue.fences.is_empty())
-        {
+        if inner.queue.running || inner.queue.is_empty() {
             return;
         }
         inner.queue.running = true;
@@ -188,11 +202,18 @@ impl Gate {
     /// One thing from the user's queue, then the next.
     fn run_next(self: &Arc<Self>, state: &Arc<UserState>) {
         let guard = RunGuard { gate: self, state };
-        let fence = state.lock().queue.fences.pop();
-        match fence {
-            Some(creds) => fence::set(self, state, &creds),
-            None => self.run_flight(state),
+        let (writers, lay) = {
+            let queue = &mut state.lock().queue;
+            (
+                std::mem::take(&mut queue.writers),
+                std::mem::take(&mut queue.lay),
+            )
+        };
+        self.fence(state, writers);
+        if lay {
+            self.lay_ghosts(state);
         }
+        self.run_flight(state);
         drop(guard);
     }
 
@@ -233,7 +254,7 @@ impl Gate {
         let new = refused.iter().map(|w| Ghost {
             process: w.process,
             creds: Arc::clone(&w.creds),
-            moved_on: false,
+            why: Why::Refused,
         });
         self.haunt(state, &mut inner, new.collect());
         drop(inner);
@@ -273,26 +294,74 @@ impl Gate {
         );
     }
 
-    /// A handle on a managed file is released; after the last one of a user who wrote, a fence may be due.
+    /// A handle on a managed file is released.
     pub fn released(self: &Arc<Self>, state: &Arc<UserState>, pid: u32) {
-        if let Some(creds) = state.release(pid) {
-            self.fence(state, creds);
-        }
-    }
-
-    /// Queues a fence.
-    pub(super) fn fence(self: &Arc<Self>, state: &Arc<UserState>, creds: Arc<Creds>) {
-        let mut inner = state.lock();
-        inner.queue.fences.push(creds);
+        let mut inner = state.release(pid);
         self.kick(state, &mut inner);
     }
 
-    /// Ends ghosts whose time is over; tells whether the user still has any.
-    pub(super) fn end_ghosts(self: &Arc<Self>, state: &Arc<UserState>) -> bool {
-        for ghost in state.end_ghosts(&*self.processes) {
-            self.fence(state, ghost.creds);
+    /// After the last close of processes that wrote. Until it is set they count as ghosts.
+    fn fence(&self, state: &Arc<UserState>, mut writers: Vec<Holder>) {
+        writers.dedup_by(|a, b| a.creds == b.creds);
+        for Holder { process, creds, .. } in writers {
+            if let Err(e) = fence::after_writer(self, state, &creds) {
+                self.report(&state.user, &e);
+                let ghost = Ghost {
+                    process,
+                    creds,
+                    why: Why::MovedOn,
+                };
+                self.haunt(state, &mut state.lock(), vec![ghost]);
+            }
+        }
+    }
+
+    /// A process could not write its list index (ENOSPC …): Dovecot keeps it in memory from then on, so
+    /// that it is a ghost as if it had been refused.
+    pub fn spoiled(&self, state: &UserState, caller: Caller, e: &std::io::Error) {
+        let (process, creds) = self.who(caller);
+        let ghost = Ghost {
+            process,
+            creds: Arc::new(creds),
+            why: Why::Refused,
+        };
+        let line = format!(
+            "{}: list index not written: {e}; it is made anew once its sessions have ended",
+            state.user
+        );
+        self.limit.warn(state.user.as_bytes(), &line);
+        self.haunt(state, &mut state.lock(), vec![ghost]);
+    }
+
+    /// Lays ghosts whose time is over: one stays until its fence is set. Tells whether the user has any left.
+    pub(super) fn lay_ghosts(&self, state: &Arc<UserState>) -> bool {
+        let ended = state.ended_ghosts(&*self.processes);
+        let mut tried: Vec<&Creds> = Vec::new();
+        for ghost in &ended {
+            if tried.contains(&&*ghost.creds) {
+                continue;
+            }
+            tried.push(&ghost.creds);
+            match fence::after_ghost(self, state, &ghost.creds) {
+                // Set once, it holds for all that has ended.
+                Ok(()) => return state.forget_ghosts(&ended),
+                Err(e) => self.report(&state.user, &e),
+            }
         }
         !state.lock().ghosts.is_empty()
+    }
+
+    /// Has ghosts laid whose time is over, of all users; tells whether there are any ghosts.
+    pub fn look_at_ghosts(self: &Arc<Self>) -> bool {
+        let haunted = self.users.matching(|inner| !inner.ghosts.is_empty());
+        for state in &haunted {
+            if !state.ended_ghosts(&*self.processes).is_empty() {
+                let mut inner = state.lock();
+                inner.queue.lay = true;
+                self.kick(state, &mut inner);
+            }
+        }
+        !haunted.is_empty()
     }
 
     /// Drops an idle user's local files. `false` when he is not idle: a run is under way, or files are open.

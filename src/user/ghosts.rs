@@ -17,25 +17,45 @@ pub struct Ghost {
     pub process: Process,
     /// With what rights it came: its fence is set with them.
     pub creds: Arc<Creds>,
-    /// It has opened another user's L since: `lmtp` goes from user to user.
-    pub moved_on: bool,
+    /// How it came to be one.
+    pub why: Why,
+}
+
+/// How a process came to be a ghost, which tells when its time ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It was refused, and keeps its list index in memory.
+    Refused,
+    /// It held files open that had to go, or could not write them.
+    Held,
+    /// It has opened another user's L since: `lmtp` goes from user to user. Or its fence failed.
+    MovedOn,
 }
 
 impl Ghost {
     /// Its time ends when its handles are released and it has exited or gone on to another user.
     pub fn lives(&self, holders: &HashMap<u32, Holder>, processes: &dyn Processes) -> bool {
-        holders.contains_key(&self.process.pid) || (!self.moved_on && processes.alive(self.process))
+        let runs = || match (self.process.pid, self.why) {
+            (_, Why::MovedOn) => false,
+            // In a pid namespace that we cannot see: nothing tells when it exits.
+            (0, why) => why == Why::Refused,
+            _ => processes.alive(self.process),
+        };
+        holders.contains_key(&self.process.pid) || runs()
+    }
+
+    fn is(&self, other: &Ghost) -> bool {
+        self.process == other.process && (self.process.pid != 0 || self.creds == other.creds)
     }
 }
 
 /// Adds ghosts that are not known yet.
 pub fn add(known: &mut Vec<Ghost>, new: impl IntoIterator<Item = Ghost>) {
     for ghost in new {
-        match known
-            .iter_mut()
-            .find(|g| g.process == ghost.process && ghost.process.pid != 0)
-        {
-            Some(back) => back.moved_on = false, // refused once more
+        match known.iter_mut().find(|g| g.is(&ghost)) {
+            // Refused in between or since: that lasts longest.
+            Some(back) if back.why == Why::Refused && ghost.why == Why::Held => {}
+            Some(back) => back.why = ghost.why,
             None => known.push(ghost),
         }
     }
@@ -47,16 +67,18 @@ mod tests {
     use crate::user::process::Caller;
 
     struct Alive(Vec<Process>);
+
     impl Processes for Alive {
         fn started(&self, pid: u32) -> Option<u64> {
             self.0.iter().find(|p| p.pid == pid).map(|p| p.started)
         }
+
         fn groups(&self, _: Caller) -> Vec<u32> {
             Vec::new()
         }
     }
 
-    fn ghost(pid: u32, started: u64) -> Ghost {
+    fn ghost(pid: u32, started: u64, why: Why) -> Ghost {
         let creds = Arc::new(Creds {
             uid: 1,
             gid: 1,
@@ -65,59 +87,72 @@ mod tests {
         Ghost {
             process: Process { pid, started },
             creds,
-            moved_on: false,
+            why,
         }
+    }
+
+    fn holds(ghost: &Ghost) -> HashMap<u32, Holder> {
+        let Ghost { process, creds, .. } = ghost.clone();
+        HashMap::from([(
+            process.pid,
+            Holder {
+                handles: 1,
+                process,
+                creds,
+                wrote: false,
+            },
+        )])
     }
 
     #[test]
     fn a_ghost_lives_while_it_runs_or_holds() {
         let alive = Alive(vec![Process { pid: 5, started: 9 }]);
         let none = HashMap::new();
-        let holds = HashMap::from([(
-            6,
-            Holder {
-                handles: 1,
-                process: Process { pid: 6, started: 1 },
-                creds: ghost(6, 1).creds,
-            },
-        )]);
-        assert!(ghost(5, 9).lives(&none, &alive), "runs");
+        assert!(ghost(5, 9, Why::Refused).lives(&none, &alive), "runs");
         assert!(
-            !ghost(5, 8).lives(&none, &alive),
+            !ghost(5, 8, Why::Refused).lives(&none, &alive),
             "its pid is another's now"
         );
-        assert!(!ghost(6, 1).lives(&none, &alive), "exited");
+        assert!(!ghost(6, 1, Why::Held).lives(&none, &alive), "exited");
+        let child = ghost(6, 1, Why::Held);
         assert!(
-            ghost(6, 1).lives(&holds, &alive),
+            child.lives(&holds(&child), &alive),
             "exited, but a child holds its files"
         );
         assert!(
-            !Ghost {
-                moved_on: true,
-                ..ghost(5, 9)
-            }
-            .lives(&none, &alive),
+            !ghost(5, 9, Why::MovedOn).lives(&none, &alive),
             "went to another user"
-        );
-        assert!(
-            ghost(0, 0).lives(&none, &alive),
-            "one that cannot be watched"
         );
     }
 
     #[test]
-    fn a_ghost_refused_again_is_back() {
-        let mut known = vec![Ghost {
-            moved_on: true,
-            ..ghost(5, 9)
-        }];
-        add(&mut known, [ghost(5, 9), ghost(5, 10)]);
+    fn one_that_cannot_be_watched_ends_with_its_handles_unless_it_was_refused() {
+        let (alive, none) = (Alive(Vec::new()), HashMap::new());
+        let held = ghost(0, 0, Why::Held);
+        assert!(held.lives(&holds(&held), &alive));
+        assert!(!held.lives(&none, &alive));
+        assert!(ghost(0, 0, Why::Refused).lives(&none, &alive));
+    }
+
+    #[test]
+    fn a_ghost_refused_again_is_back_and_none_is_counted_twice() {
+        let mut known = vec![ghost(5, 9, Why::MovedOn)];
+        add(
+            &mut known,
+            [
+                ghost(5, 9, Why::Refused),
+                ghost(5, 10, Why::Held),
+                ghost(5, 9, Why::Held),
+            ],
+        );
+        add(
+            &mut known,
+            [ghost(0, 0, Why::Refused), ghost(0, 0, Why::Refused)],
+        );
+        let seen: Vec<_> = known.iter().map(|g| (g.process.started, g.why)).collect();
         assert_eq!(
-            known
-                .iter()
-                .map(|g| (g.process.started, g.moved_on))
-                .collect::<Vec<_>>(),
-            [(9, false), (10, false)]
+            seen,
+            [(9, Why::Refused), (10, Why::Held), (0, Why::Refused)]
         );
     }
 }

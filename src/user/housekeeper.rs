@@ -123,9 +123,7 @@ fn refuse_late(gate: &Arc<Gate>) {
 fn end_ghosts(gate: &Arc<Gate>) {
     // Cleared first: who becomes a ghost meanwhile sets it again.
     gate.housekeeper().agenda.due.lock().haunted = false;
-    for state in gate.users.matching(|inner| !inner.ghosts.is_empty()) {
-        if gate.end_ghosts(&state) {
-            gate.housekeeper().haunt();
-        }
+    if gate.look_at_ghosts() {
+        gate.housekeeper().haunt();
     }
 }

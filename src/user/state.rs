@@ -3,6 +3,7 @@
 //! Lives only while it is needed; an idle user costs nothing.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use dashmap::DashMap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::gate::Waiter;
-use super::ghosts::Ghost;
+use super::ghosts::{Ghost, Why};
 use super::process::{Process, Processes};
 use crate::index::creds::Creds;
 use crate::template::User;
@@ -40,8 +41,6 @@ pub struct Inner {
     operations: u32,
     /// A gate run has the directory for itself.
     taken: bool,
-    /// Somebody changed the list index since the last fence.
-    wrote: bool,
     pub(super) queue: Queue,
 }
 
@@ -51,7 +50,10 @@ pub struct Queue {
     pub(super) running: bool,
     pub(super) waiting: Vec<Waiter>,
     pub(super) aboard: Vec<Waiter>,
-    pub(super) fences: Vec<Arc<Creds>>,
+    /// Processes that wrote and have closed their files: a fence is due.
+    pub(super) writers: Vec<Holder>,
+    /// Ghosts have ended: they are to be laid.
+    pub(super) lay: bool,
     pub(super) parked: Vec<Box<dyn FnOnce() + Send>>,
 }
 
@@ -72,6 +74,8 @@ pub struct Holder {
     pub process: Process,
     /// With what rights it came.
     pub creds: Arc<Creds>,
+    /// It has changed the list index.
+    pub wrote: bool,
 }
 
 /// A verdict for one request, good until the verdicts are voided.
@@ -99,6 +103,24 @@ pub struct Operation(Arc<UserState>);
 #[must_use]
 #[derive(Debug)]
 pub struct Taken(Arc<UserState>);
+
+impl Holder {
+    fn as_ghost(&self) -> Ghost {
+        let Holder { process, creds, .. } = self;
+        Ghost {
+            process: *process,
+            creds: Arc::clone(creds),
+            why: Why::Held,
+        }
+    }
+}
+
+impl Queue {
+    /// Whether there is nothing to run.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.writers.is_empty() && !self.lay
+    }
+}
 
 impl std::fmt::Debug for Queue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -165,22 +187,26 @@ impl UserState {
         }
     }
 
-    /// Somebody changes the list index.
-    pub fn wrote(&self) {
-        self.lock().wrote = true;
+    /// A process that holds files open changes the list index.
+    pub fn wrote(&self, pid: u32) {
+        if let Some(holder) = self.lock().holders.get_mut(&pid) {
+            holder.wrote = true;
+        }
     }
 
-    /// A handle of `pid` on a managed file is released. Returns whose rights a fence needs if one is due.
-    pub fn release(&self, pid: u32) -> Option<Arc<Creds>> {
+    /// A handle of `pid` on a managed file is released. A fence is due after the last one of a process that wrote.
+    pub(super) fn release(&self, pid: u32) -> MutexGuard<'_, Inner> {
         let mut inner = self.lock();
-        let holder = inner.holders.get_mut(&pid)?;
-        holder.handles -= 1;
-        if holder.handles > 0 {
-            return None;
+        if let Entry::Occupied(mut holder) = inner.holders.entry(pid) {
+            holder.get_mut().handles -= 1;
+            if holder.get().handles == 0 {
+                let last = holder.remove();
+                if last.wrote {
+                    inner.queue.writers.push(last);
+                }
+            }
         }
-        let last = inner.holders.remove(&pid)?;
-        let due = inner.holders.is_empty() && std::mem::take(&mut inner.wrote);
-        due.then_some(last.creds)
+        inner
     }
 
     /// Makes all verdicts given so far worthless.
@@ -201,24 +227,26 @@ impl UserState {
             inner.taken = true;
             return Ok(Taken(Arc::clone(self)));
         }
-        let held = inner.holders.values();
-        let held = held.map(|h| Ghost {
-            process: h.process,
-            creds: Arc::clone(&h.creds),
-            moved_on: false,
-        });
-        Err(held.collect())
+        Err(inner.holders.values().map(Holder::as_ghost).collect())
     }
 
-    /// Drops ghosts whose time has ended; returns them.
-    pub(super) fn end_ghosts(&self, processes: &dyn Processes) -> Vec<Ghost> {
+    /// The ghosts whose time has ended; they stay until they are laid.
+    pub(super) fn ended_ghosts(&self, processes: &dyn Processes) -> Vec<Ghost> {
+        let inner = self.lock();
+        let ended = |ghost: &&Ghost| !ghost.lives(&inner.holders, processes);
+        inner.ghosts.iter().filter(ended).cloned().collect()
+    }
+
+    /// Forgets ghosts; tells whether any are left.
+    pub(super) fn forget_ghosts(&self, laid: &[Ghost]) -> bool {
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        let (live, ended) = std::mem::take(&mut inner.ghosts)
-            .into_iter()
-            .partition(|ghost| ghost.lives(&inner.holders, processes));
-        inner.ghosts = live;
-        ended
+        // One that was refused again meanwhile stays.
+        let laid = |ghost: &Ghost| {
+            laid.iter()
+                .any(|l| l.process == ghost.process && l.why == ghost.why)
+        };
+        inner.ghosts.retain(|ghost| !laid(ghost));
+        !inner.ghosts.is_empty()
     }
 
     /// Whether the state says nothing that a new one would not say.
@@ -226,15 +254,8 @@ impl UserState {
         let mut inner = self.lock();
         inner.drop_old_verdicts();
         let queue = &inner.queue;
-        let quiet = !queue.running
-            && queue.waiting.is_empty()
-            && queue.fences.is_empty()
-            && queue.parked.is_empty();
-        quiet
-            && inner.verdicts.is_empty()
-            && inner.holders.is_empty()
-            && inner.ghosts.is_empty()
-            && !inner.wrote
+        let quiet = !queue.running && queue.is_empty() && queue.parked.is_empty();
+        quiet && inner.verdicts.is_empty() && inner.holders.is_empty() && inner.ghosts.is_empty()
     }
 }
 
@@ -303,6 +324,7 @@ impl Operation {
                 handles: 1,
                 process,
                 creds,
+                wrote: false,
             },
         );
     }

@@ -25,6 +25,12 @@ pub fn programs() -> [&'static str; 5] {
     [MASTER, DOVEADM, LDA, LMTP, IMAP]
 }
 
+/// The version of the Dovecot that is installed, such as 2.3.19.1.
+pub fn version() -> String {
+    let said = process::run(Command::new(MASTER).arg("--version"));
+    said.split(' ').next().unwrap_or_default().trim().to_owned()
+}
+
 /// A running Dovecot: one "host".
 pub struct Dovecot {
     config: Config,

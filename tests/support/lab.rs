@@ -21,6 +21,11 @@ pub struct Lab {
 impl Lab {
     /// A new, empty world.
     pub fn new() -> Self {
+        Self::within(&std::env::temp_dir(), Path::new("/dev/shm"))
+    }
+
+    /// The same with its directories below these two.
+    pub fn within(disk: &Path, ram: &Path) -> Self {
         let make = |under: &Path| {
             let dir = tempfile::Builder::new()
                 .prefix("lidx-")
@@ -30,13 +35,18 @@ impl Lab {
             dir
         };
         let lab = Self {
-            disk: make(&std::env::temp_dir()),
-            ram: make(Path::new("/dev/shm")),
+            disk: make(disk),
+            ram: make(ram),
         };
         for dir in [lab.mail(), lab.index()] {
             mail_dir(&dir);
         }
         lab
+    }
+
+    /// What is gone when the world is.
+    pub fn dirs(&self) -> [PathBuf; 2] {
+        [&self.disk, &self.ram].map(|dir| dir.path().to_owned())
     }
 
     /// The mail store: on NFS.

@@ -9,6 +9,7 @@
 )]
 
 pub mod config;
+pub mod cost;
 pub mod dovecot;
 pub mod imap;
 pub mod lab;

@@ -34,16 +34,21 @@ pub const FUSE: Need = Need {
     },
 };
 
+/// The first of `needs` that the machine lacks.
+pub fn missing(needs: &[Need]) -> Option<&'static str> {
+    let need = needs.iter().find(|need| !(need.met)())?;
+    Some(need.what)
+}
+
 /// Tells, and prints, that the machine lacks one of `needs`: then the test returns at once.
 pub fn lacks(needs: &[Need]) -> bool {
-    let Some(need) = needs.iter().find(|need| !(need.met)()) else {
+    let Some(what) = missing(needs) else {
         return false;
     };
     assert!(
         std::env::var_os("LISTINDEXFS_NO_SKIP").is_none(),
-        "this test needs {}",
-        need.what
+        "this test needs {what}"
     );
-    eprintln!("skipped: this test needs {}", need.what);
+    eprintln!("skipped: this test needs {what}");
     true
 }

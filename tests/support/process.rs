@@ -120,7 +120,7 @@ pub fn kill9(child: &mut Child) {
     family.kill();
     reap(child);
     // What they still write must not turn up in a directory that is being removed.
-    super::within(SOON, || (!family.lives()).then_some(()));
+    super::within(SOON, || family.alive().next().is_none().then_some(()));
 }
 
 /// Takes note of a child's end, if that is to be expected soon. A thread in a filesystem that hangs delays it.
@@ -159,12 +159,12 @@ impl Family {
         self.0.iter().map(|(pid, _)| *pid)
     }
 
-    /// Whether any of them still runs.
-    fn lives(&self) -> bool {
-        let runs = |(pid, started): &(u32, String)| {
+    /// Those that still are who they were, and have not exited.
+    pub fn alive(&self) -> impl Iterator<Item = u32> + '_ {
+        let is = |(pid, started): &&(u32, String)| {
             stat(*pid).is_some_and(|now| now.started == *started && now.state != "Z")
         };
-        self.0.iter().any(runs)
+        self.0.iter().filter(is).map(|(pid, _)| *pid)
     }
 
     /// SIGKILL to those that still are who they were.

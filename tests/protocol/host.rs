@@ -1,0 +1,392 @@
+//! One host: a core over a backing of its own, driven as the kernel would, with processes that we invent.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+
+use listindexfs::fs::error::{Result, Stop};
+use listindexfs::fs::{Call, Core, Handle};
+use listindexfs::index::lasthost::Instance;
+use listindexfs::options::Config;
+use listindexfs::store::{Node, ROOT, Store};
+use listindexfs::user::Kernel;
+use listindexfs::user::claim::random_u128;
+use listindexfs::user::gate::{Gate, Parts};
+use listindexfs::user::process::{Caller, Processes};
+use listindexfs::user::steps::Step;
+use rustix::fs::{OFlags, RenameFlags};
+use tempfile::TempDir;
+
+pub const USER: &str = "alice";
+const LOG: &str = "dovecot.list.index.log";
+
+/// A set of changes of the mailbox, by number.
+pub type Content = BTreeSet<u32>;
+
+/// The processes of the world: alive until they are ended.
+#[derive(Clone, Default)]
+pub struct Invented(Arc<Mutex<HashMap<u32, u64>>>);
+
+impl Invented {
+    pub fn start(&self) -> u32 {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let pid = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.0.lock().unwrap().insert(pid as u32, pid);
+        pid as u32
+    }
+
+    pub fn end(&self, pid: u32) {
+        self.0.lock().unwrap().remove(&pid);
+    }
+}
+
+/// The processes as one daemon sees them: to one that has died nothing ends any more, so that it does not
+/// act after its death.
+struct Seen {
+    processes: Invented,
+    crash: Arc<Mutex<Crash>>,
+}
+
+impl Processes for Seen {
+    fn started(&self, pid: u32) -> Option<u64> {
+        if self.crash.lock().unwrap().ended {
+            return Some(pid.into());
+        }
+        self.processes.0.lock().unwrap().get(&pid).copied()
+    }
+
+    fn groups(&self, _: Caller) -> Vec<u32> {
+        Vec::new()
+    }
+}
+
+struct NoKernel;
+
+impl Kernel for NoKernel {
+    fn gone(&self, _: Node) {}
+}
+
+/// The step at which the daemon dies, and what the backing looked like then.
+#[derive(Default)]
+struct Crash {
+    at: Option<Step>,
+    left: Option<TempDir>,
+    /// It has died, or was unmounted.
+    ended: bool,
+}
+
+pub struct Host {
+    pub instance: Instance,
+    name: String,
+    index: String,
+    migrate: bool,
+    backing: TempDir,
+    processes: Invented,
+    core: Core,
+    crash: Arc<Mutex<Crash>>,
+}
+
+/// What a session works on.
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    pub node: Node,
+    pub handle: Handle,
+}
+
+/// How a login ended.
+pub enum Served {
+    /// Files were there: the session believes them.
+    Given(Open, Content),
+    /// None were: the session makes them of the mail store.
+    Made(Open),
+    /// Refused: the session keeps its list index in memory.
+    Refused,
+}
+
+impl Host {
+    pub fn new(name: &str, index: &Path, migrate: bool, processes: &Invented) -> Self {
+        let backing = shm();
+        let index = format!("{}/%u", index.display());
+        Self::over(backing, name.to_owned(), index, migrate, processes.clone())
+    }
+
+    fn over(
+        backing: TempDir,
+        name: String,
+        index: String,
+        migrate: bool,
+        processes: Invented,
+    ) -> Self {
+        let migrating = if migrate { ",migrate" } else { "" };
+        let options =
+            format!("index={index},layout=%2.256Nu/%u,index_fs=any,check_timeout=1h{migrating}");
+        let config =
+            Config::parse(backing.path(), Path::new("/nowhere"), &[options], &name).unwrap();
+        let (config, store) = (
+            Arc::new(config),
+            Arc::new(Store::open(backing.path()).unwrap()),
+        );
+        let instance = Instance(random_u128());
+        let crash: Arc<Mutex<Crash>> = Arc::default();
+        let gate = Gate::new(Parts {
+            config: Arc::clone(&config),
+            store: Arc::clone(&store),
+            instance,
+            processes: Box::new(Seen {
+                processes: processes.clone(),
+                crash: Arc::clone(&crash),
+            }),
+            kernel: Box::new(NoKernel),
+            on_step: die_at(Arc::clone(&crash), backing.path().to_owned()),
+        });
+        let core = Core::new(config, store, gate.unwrap());
+        Host {
+            instance,
+            name,
+            index,
+            migrate,
+            backing,
+            processes,
+            core,
+            crash,
+        }
+    }
+
+    /// The daemon starts again over what is left: with a new instance.
+    pub fn again(self) -> Self {
+        let left = {
+            let mut crash = self.crash.lock().unwrap();
+            crash.ended = true;
+            crash.left.take()
+        };
+        let backing = left.unwrap_or(self.backing);
+        Self::over(backing, self.name, self.index, self.migrate, self.processes)
+    }
+
+    /// The next login's daemon dies after this step.
+    pub fn die_at(&self, step: Step) {
+        self.crash.lock().unwrap().at = Some(step);
+    }
+
+    /// Whether it has died.
+    pub fn died(&self) -> bool {
+        let mut crash = self.crash.lock().unwrap();
+        crash.at = None;
+        crash.left.is_some()
+    }
+
+    pub fn evict(&self) {
+        let user = self.core.gate().user_named(USER.as_bytes()).unwrap();
+        self.core.gate().evict(&user).unwrap();
+    }
+
+    /// Fences are set in the background: they are part of the promise once they are set.
+    pub fn wait_quiet(&self) {
+        let user = self.core.gate().user_named(USER.as_bytes()).unwrap();
+        while !self.core.gate().is_quiet(&user) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Ghosts end when the gate looks: here, at once.
+    pub fn end_ghosts(&self) {
+        self.wait_quiet();
+        self.core.gate().look_at_ghosts();
+        self.wait_quiet();
+    }
+
+    /// What Dovecot does at a login.
+    pub fn login(&self, pid: u32, truth: &Content) -> Served {
+        let dir = self.user_dir(pid);
+        match self.run(pid, |fs, call| fs.lookup(call, dir, OsStr::new(LOG))) {
+            Ok(found) => match self.open(pid, found.attr.node) {
+                Ok(open) => Served::Given(open, self.content(open)),
+                Err(libc::ESTALE) => self.login(pid, truth), // as the kernel does: walk again
+                Err(_) => Served::Refused,
+            },
+            Err(libc::ENOENT) => self.make(pid, dir, truth),
+            Err(_) => Served::Refused,
+        }
+    }
+
+    fn make(&self, pid: u32, dir: Node, truth: &Content) -> Served {
+        let newlock = format!("{LOG}.newlock");
+        let flags = OFlags::RDWR | OFlags::EXCL;
+        let made = self.run(pid, |fs, call| {
+            fs.create(call, dir, OsStr::new(&newlock), 0o600, flags)
+        });
+        let Ok((found, handle)) = made else {
+            return Served::Refused;
+        };
+        let open = Open {
+            node: found.attr.node,
+            handle,
+        };
+        self.write(pid, open, truth);
+        self.run(pid, |fs, call| {
+            fs.rename(
+                call,
+                (dir, OsStr::new(&newlock)),
+                (dir, OsStr::new(LOG)),
+                RenameFlags::empty(),
+            )
+        })
+        .expect("renames never fail");
+        Served::Made(open)
+    }
+
+    fn user_dir(&self, pid: u32) -> Node {
+        // %2.256Nu of the user, by the library itself
+        let bucket = listindexfs::template::Template::parse("%2.256Nu")
+            .unwrap()
+            .expand(USER.as_bytes())
+            .unwrap();
+        let bucket = String::from_utf8(bucket).unwrap();
+        let bucket = self
+            .run(pid, |fs, call| fs.lookup(call, ROOT, OsStr::new(&bucket)))
+            .unwrap()
+            .attr
+            .node;
+        match self.run(pid, |fs, call| fs.lookup(call, bucket, OsStr::new(USER))) {
+            Ok(found) => found.attr.node,
+            Err(_) => {
+                self.run(pid, |fs, call| {
+                    fs.mkdir(call, bucket, OsStr::new(USER), 0o700)
+                })
+                .unwrap()
+                .attr
+                .node
+            }
+        }
+    }
+
+    fn open(&self, pid: u32, node: Node) -> std::result::Result<Open, i32> {
+        let handle = self.run(pid, |fs, call| fs.open(call, node, OFlags::RDWR))?;
+        Ok(Open { node, handle })
+    }
+
+    fn content(&self, open: Open) -> Content {
+        parse(&self.run(0, |fs, _| fs.read(open.node, 0, 1 << 16)).unwrap())
+    }
+
+    /// Appends changes to a session's own file, wherever that may be by now.
+    pub fn write(&self, pid: u32, open: Open, changes: &Content) {
+        let at = self
+            .run(pid, |fs, _| fs.getattr(open.node))
+            .unwrap()
+            .stat
+            .st_size as u64;
+        self.run(pid, |fs, call| {
+            fs.write(call, open.node, open.handle, at, format(changes).as_bytes())
+        })
+        .unwrap();
+    }
+
+    pub fn release(&self, open: Open) {
+        self.run(0, |fs, _| fs.release(open.node, open.handle))
+            .unwrap();
+    }
+
+    /// The local L as it lies in the backing, whoever may have it.
+    pub fn local_content(&self) -> Option<Content> {
+        let crash = self.crash.lock().unwrap();
+        local(crash.left.as_ref().unwrap_or(&self.backing).path())
+    }
+
+    /// Runs an operation, waiting for the gate as the adapter does.
+    fn run<T>(
+        &self,
+        pid: u32,
+        op: impl Fn(&Core, &Call) -> Result<T>,
+    ) -> std::result::Result<T, i32> {
+        let mut call = Call {
+            caller: Caller {
+                pid,
+                uid: 0,
+                gid: 0,
+            },
+            verdict: None,
+        };
+        loop {
+            match op(&self.core, &call) {
+                Ok(value) => return Ok(value),
+                Err(Stop::Error(e)) => return Err(e.errno()),
+                Err(Stop::Gate(user)) => {
+                    let (tell, answer) = mpsc::channel();
+                    self.core.gate().ask(
+                        &user,
+                        call.caller,
+                        Box::new(move |a| tell.send(a).unwrap()),
+                    );
+                    call.verdict = Some(answer.recv().unwrap().into());
+                }
+                Err(Stop::Directory(state)) => {
+                    let (tell, free) = mpsc::channel();
+                    state.park(Box::new(move || tell.send(()).unwrap()));
+                    free.recv().unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// Dies once: from then on the backing is what it was at that moment, whatever the dying thread still does.
+fn die_at(crash: Arc<Mutex<Crash>>, backing: PathBuf) -> listindexfs::user::steps::OnStep {
+    Arc::new(move |step| {
+        let mut crash = crash.lock().unwrap();
+        if crash.at == Some(step) {
+            crash.at = None;
+            crash.left = Some(copy_of(&backing));
+            crash.ended = true;
+            drop(crash);
+            std::panic::resume_unwind(Box::new("the daemon dies"));
+        }
+    })
+}
+
+fn copy_of(dir: &Path) -> TempDir {
+    let copy = shm();
+    let status = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(dir.join("."))
+        .arg(copy.path())
+        .status();
+    assert!(status.unwrap().success());
+    copy
+}
+
+fn shm() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("lidx-protocol-")
+        .tempdir_in("/dev/shm")
+        .unwrap()
+}
+
+fn local(backing: &Path) -> Option<Content> {
+    let buckets = fs::read_dir(backing)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let log = buckets
+        .map(|bucket| bucket.join(USER).join(LOG))
+        .find(|log| log.exists())?;
+    Some(parse(&fs::read(log).unwrap()))
+}
+
+pub fn parse(bytes: &[u8]) -> Content {
+    let text = std::str::from_utf8(bytes).unwrap();
+    text.split_whitespace()
+        .map(|n| n.parse().unwrap())
+        .collect()
+}
+
+pub fn format(changes: &Content) -> String {
+    changes.iter().map(|n| format!("{n} ")).collect()
+}
+
+/// INDEX/L of a stock backend.
+pub fn stock_log(index: &Path) -> PathBuf {
+    index.join(LOG)
+}

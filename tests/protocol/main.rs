@@ -1,0 +1,121 @@
+//! Random sequences of what users, hosts, operators and crashes do, against a reference model that knows
+//! every change of the mailbox: no session is given a list index that lacks one it was promised.
+//!
+//! Through the library, without a mount: each host is a core of its own over a backing of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod host;
+mod world;
+
+use proptest::prelude::*;
+
+use self::world::{Act, Rules, World};
+use listindexfs::user::steps::Step;
+
+/// What may happen next. Numbers choose among the hosts and sessions there are.
+fn act(rules: Rules) -> impl Strategy<Value = Act> {
+    let step = || proptest::sample::select(&Step::ALL[..]);
+    let common = prop_oneof![
+        6 => (0..rules.hosts).prop_map(Act::Login),
+        6 => any::<usize>().prop_map(Act::Write),
+        4 => any::<usize>().prop_map(Act::Logout),
+        1 => (0..rules.hosts).prop_map(Act::Evict),
+        2 => (0..rules.hosts, step()).prop_map(|(host, step)| Act::CrashedLogin(host, step)),
+        1 => (0..rules.hosts).prop_map(Act::Remount),
+        1 => (0..rules.hosts).prop_map(Act::RefusedLogin),
+        1 => Just(Act::DeleteUser),
+        1 => Just(Act::MakeIndex),
+    ];
+    match rules.stock {
+        true => prop_oneof![8 => common, 2 => Just(Act::StockSession)].boxed(),
+        false => common.boxed(),
+    }
+}
+
+fn check(rules: Rules, acts: Vec<Act>) {
+    let mut world = World::new(rules);
+    for act in acts {
+        world.act(act);
+    }
+    world.everybody_goes_and_list_indexes_are_used_again();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sessions_linger_everywhere(acts in prop::collection::vec(act(Rules::LINGERING), 1..50)) {
+        check(Rules::LINGERING, acts);
+    }
+
+    #[test]
+    fn sessions_linger_on_three_hosts(acts in prop::collection::vec(act(Rules::THREE_HOSTS), 1..60)) {
+        check(Rules::THREE_HOSTS, acts);
+    }
+
+    #[test]
+    fn stock_backends_interfere_while_migrating(acts in prop::collection::vec(act(Rules::MIGRATING), 1..50)) {
+        check(Rules::MIGRATING, acts);
+    }
+
+    #[test]
+    fn one_host_migrates_and_the_other_does_not(acts in prop::collection::vec(act(Rules::MIXED), 1..50)) {
+        check(Rules::MIXED, acts);
+    }
+}
+
+/// The model must be able to fail: what a host serves without asking the gate is stale soon.
+#[test]
+fn without_the_gate_the_model_finds_staleness() {
+    let mut world = World::new(Rules::LINGERING);
+    world.act(Act::Login(0));
+    world.act(Act::Logout(0));
+    world.act(Act::Login(1));
+    world.act(Act::Write(0));
+    world.act(Act::Logout(0));
+    let served = world.local_content(0).expect("host 0 still has its files");
+    assert!(
+        !world.missing(&served).is_empty(),
+        "host 0's files lack what host 1 wrote"
+    );
+}
+
+#[test]
+fn a_crash_at_every_step_of_a_takeover() {
+    for step in Step::ALL {
+        let mut world = World::new(Rules::LINGERING);
+        for act in [
+            Act::Login(0),
+            Act::Write(0),
+            Act::Logout(0),
+            Act::Login(1),
+            Act::Write(0),
+            Act::Logout(0),
+        ] {
+            world.act(act);
+        }
+        world.act(Act::CrashedLogin(0, step));
+        world.act(Act::Login(0));
+        world.everybody_goes_and_list_indexes_are_used_again();
+    }
+}
+
+#[test]
+fn a_crash_at_every_step_of_a_migration() {
+    for step in Step::ALL {
+        let mut world = World::new(Rules::MIGRATING);
+        world.act(Act::StockSession);
+        let crashed = world.crashed_login(0, step);
+        assert!(crashed, "{} is on the way of a migration", step.name());
+        assert!(
+            world.stock_content().is_some() || world.local_content(0).is_some(),
+            "lost on both sides at {step:?}"
+        );
+        world.act(Act::Login(0));
+        world.act(Act::Write(0));
+        world.act(Act::Logout(0));
+        world.act(Act::Login(1));
+        world.everybody_goes_and_list_indexes_are_used_again();
+    }
+}

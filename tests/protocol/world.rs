@@ -1,0 +1,313 @@
+//! The reference: every change ever made, who made it, and what a session is promised.
+
+use std::fs;
+use std::path::PathBuf;
+
+use listindexfs::index::lasthost::{LASTHOST, LastHost};
+use listindexfs::user::steps::Step;
+use tempfile::TempDir;
+
+use super::host::{Content, Host, Invented, Open, Served, USER, format, parse, stock_log};
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub enum Act {
+    Login(usize),
+    Write(usize),
+    Logout(usize),
+    Evict(usize),
+    CrashedLogin(usize, Step),
+    Remount(usize),
+    /// INDEX cannot be used while somebody logs in.
+    RefusedLogin(usize),
+    DeleteUser,
+    MakeIndex,
+    /// A stock backend opens, changes and closes the list index in INDEX.
+    StockSession,
+}
+
+/// What may happen: the protocol is not complete for lingering sessions together with stock backends.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub hosts: usize,
+    /// Sessions stay open when their user goes elsewhere.
+    lingering: bool,
+    pub stock: bool,
+    migrate: [bool; 3],
+}
+
+impl Rules {
+    pub const LINGERING: Rules = Rules {
+        hosts: 2,
+        lingering: true,
+        stock: false,
+        migrate: [false; 3],
+    };
+    pub const THREE_HOSTS: Rules = Rules {
+        hosts: 3,
+        lingering: true,
+        stock: false,
+        migrate: [true; 3],
+    };
+    pub const MIGRATING: Rules = Rules {
+        hosts: 2,
+        lingering: false,
+        stock: true,
+        migrate: [true; 3],
+    };
+    pub const MIXED: Rules = Rules {
+        hosts: 2,
+        lingering: true,
+        stock: false,
+        migrate: [true, false, true],
+    };
+}
+
+struct Session {
+    host: usize,
+    pid: u32,
+    open: Option<Open>,
+    /// Changes made while another host held the user: promised only after the fence at its end.
+    lingering: Content,
+}
+
+pub struct World {
+    rules: Rules,
+    store: TempDir,
+    hosts: Vec<Option<Host>>,
+    processes: Invented,
+    sessions: Vec<Session>,
+    next: u32,
+    /// Every change: what a list index made of the mail store contains.
+    truth: Content,
+    /// The changes that every list index given out must contain.
+    promised: Content,
+}
+
+impl World {
+    pub fn new(rules: Rules) -> Self {
+        let _ = env_logger::builder().is_test(true).try_init();
+        let store = tempfile::tempdir().unwrap();
+        let processes = Invented::default();
+        let host = |n: usize| {
+            Host::new(
+                ["a", "b", "c"][n],
+                store.path(),
+                rules.migrate[n],
+                &processes,
+            )
+        };
+        let hosts = (0..rules.hosts).map(host).map(Some).collect();
+        fs::create_dir(store.path().join(USER)).unwrap();
+        let (truth, promised) = Default::default();
+        World {
+            rules,
+            store,
+            hosts,
+            processes,
+            sessions: Vec::new(),
+            next: 0,
+            truth,
+            promised,
+        }
+    }
+
+    pub fn act(&mut self, act: Act) {
+        match act {
+            Act::Login(host) => self.login(host),
+            Act::Write(n) => self.pick(n).into_iter().for_each(|n| self.write(n)),
+            Act::Logout(n) => self.pick(n).into_iter().for_each(|n| self.logout(n)),
+            Act::Evict(host) => self.host(host).evict(),
+            Act::CrashedLogin(host, step) => drop(self.crashed_login(host, step)),
+            Act::Remount(host) => self.remount(host),
+            Act::RefusedLogin(host) => self.refused_login(host),
+            Act::DeleteUser => self.delete_user(),
+            Act::MakeIndex => drop(fs::create_dir(self.index())),
+            Act::StockSession => self.stock_session(),
+        }
+        self.hosts.iter().flatten().for_each(Host::end_ghosts);
+    }
+
+    /// What `content` lacks of what is promised.
+    pub fn missing(&self, content: &Content) -> Content {
+        self.promised.difference(content).copied().collect()
+    }
+
+    pub fn local_content(&self, host: usize) -> Option<Content> {
+        self.host(host).local_content()
+    }
+
+    pub fn stock_content(&self) -> Option<Content> {
+        fs::read(stock_log(&self.index()))
+            .ok()
+            .map(|bytes| parse(&bytes))
+    }
+
+    fn login(&mut self, host: usize) {
+        self.leave_others(Some(host));
+        let pid = self.processes.start();
+        let served = self.host(host).login(pid, &self.truth);
+        self.admit(host, pid, served);
+    }
+
+    fn admit(&mut self, host: usize, pid: u32, served: Served) {
+        let open = match served {
+            Served::Given(open, content) => {
+                let missing = self.missing(&content);
+                assert!(
+                    missing.is_empty(),
+                    "host {host} gives a list index without {missing:?}"
+                );
+                Some(open)
+            }
+            Served::Made(open) => Some(open),
+            Served::Refused => None,
+        };
+        self.sessions.push(Session {
+            host,
+            pid,
+            open,
+            lingering: Content::new(),
+        });
+    }
+
+    fn write(&mut self, n: usize) {
+        let change = self.change();
+        let Session {
+            host, pid, open, ..
+        } = self.sessions[n];
+        if let Some(open) = open {
+            self.host(host).write(pid, open, &Content::from([change]));
+        }
+        if self.is_held_by(host) {
+            self.promised.insert(change);
+        } else {
+            self.sessions[n].lingering.insert(change);
+        }
+    }
+
+    fn change(&mut self) -> u32 {
+        self.next += 1;
+        self.truth.insert(self.next);
+        self.next
+    }
+
+    fn logout(&mut self, n: usize) {
+        let session = self.sessions.swap_remove(n);
+        if let Some(open) = session.open {
+            self.host(session.host).release(open);
+        }
+        self.processes.end(session.pid);
+        self.host(session.host).end_ghosts(); // and the fences
+        self.promised.extend(session.lingering);
+    }
+
+    /// Returns whether the login came to that step.
+    pub fn crashed_login(&mut self, host: usize, step: Step) -> bool {
+        self.leave_others(Some(host));
+        let pid = self.processes.start();
+        self.host(host).die_at(step);
+        let served = self.host(host).login(pid, &self.truth);
+        if !self.host(host).died() {
+            self.admit(host, pid, served);
+            return false;
+        }
+        self.processes.end(pid);
+        self.remount(host);
+        true
+    }
+
+    /// The mount ends and begins again; with it go the host's sessions, as the unit restarts Dovecot.
+    fn remount(&mut self, host: usize) {
+        let (gone, stay) = std::mem::take(&mut self.sessions)
+            .into_iter()
+            .partition(|s| s.host == host);
+        self.sessions = stay;
+        let gone: Vec<Session> = gone;
+        gone.iter()
+            .for_each(|session| self.processes.end(session.pid));
+        self.hosts[host] = self.hosts[host].take().map(Host::again);
+    }
+
+    fn refused_login(&mut self, host: usize) {
+        self.leave_others(Some(host));
+        let (index, away) = (self.index(), self.store.path().join("away"));
+        if !index.exists() {
+            return;
+        }
+        fs::rename(&index, &away).unwrap();
+        std::os::unix::fs::symlink(&away, &index).unwrap();
+        let pid = self.processes.start();
+        let served = self.host(host).login(pid, &self.truth);
+        assert!(
+            matches!(served, Served::Refused),
+            "a symbolic link is followed"
+        );
+        self.admit(host, pid, served);
+        fs::remove_file(&index).unwrap();
+        fs::rename(&away, &index).unwrap();
+    }
+
+    fn delete_user(&mut self) {
+        let _ = fs::remove_dir_all(self.index());
+        let change = self.change();
+        self.promised.insert(change);
+    }
+
+    fn stock_session(&mut self) {
+        self.leave_others(None);
+        let _ = fs::create_dir(self.index());
+        let change = self.change();
+        let mut content = self.stock_content().unwrap_or_else(|| self.truth.clone());
+        content.insert(change);
+        self.promised.insert(change);
+        fs::write(stock_log(&self.index()), format(&content)).unwrap();
+    }
+
+    /// Where sessions do not linger they end before the user goes elsewhere.
+    fn leave_others(&mut self, stays: Option<usize>) {
+        while !self.rules.lingering {
+            let Some(n) = self.sessions.iter().position(|s| Some(s.host) != stays) else {
+                return;
+            };
+            self.logout(n);
+        }
+    }
+
+    pub fn everybody_goes_and_list_indexes_are_used_again(&mut self) {
+        while !self.sessions.is_empty() {
+            self.logout(0);
+        }
+        let _ = fs::create_dir(self.index());
+        for host in 0..self.rules.hosts {
+            self.login(host);
+            assert!(
+                self.sessions[0].open.is_some(),
+                "host {host} refuses though nobody is there"
+            );
+            self.write(0);
+            self.logout(0);
+        }
+    }
+
+    /// The promise covers changes made where the user is held: by its .lasthost, or by nobody.
+    fn is_held_by(&self, host: usize) -> bool {
+        let Ok(text) = fs::read(self.index().join(LASTHOST)) else {
+            return true;
+        };
+        let lasthost = LastHost::parse(&text).expect("only we write it");
+        lasthost.instance.is_none() || lasthost.instance == Some(self.host(host).instance)
+    }
+
+    fn pick(&self, n: usize) -> Option<usize> {
+        (!self.sessions.is_empty()).then(|| n % self.sessions.len())
+    }
+
+    fn host(&self, host: usize) -> &Host {
+        self.hosts[host].as_ref().unwrap()
+    }
+
+    fn index(&self) -> PathBuf {
+        self.store.path().join(USER)
+    }
+}
