@@ -128,9 +128,17 @@ pub fn reap(child: &mut Child) {
     super::within(SOON, || child.try_wait().ok().flatten());
 }
 
-/// Whether a child has died, even if some thread of it hangs in the kernel still.
+/// Whether a child has died, even if some thread of it hangs in the kernel still. It is reaped if that is possible: a
+/// zombie counts as a living holder of the dotlocks that bear its pid.
 pub fn has_died(child: &mut Child) -> bool {
-    !matches!(child.try_wait(), Ok(None)) || stat(child.id()).is_none_or(|stat| stat.state == "Z")
+    if !matches!(child.try_wait(), Ok(None)) {
+        return true;
+    }
+    let zombie = stat(child.id()).is_none_or(|stat| stat.state == "Z");
+    if zombie {
+        reap(child);
+    }
+    zombie
 }
 
 /// The descendants of a process, remembered with their start times: pids are used again.
