@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::decide::Claim;
 use super::flight::{claim_seen, log_exists, sources_seen};
 use super::gate::Gate;
+use super::record::Kept;
 use super::state::UserState;
 use super::{claim, local, pull};
 use crate::index::Trouble;
@@ -52,12 +53,15 @@ fn look(
     state: &UserState,
     dir: &IndexDir,
 ) -> Result<(Claim, Option<Identity>), Trouble> {
-    let record = local::read_record(gate, &state.user);
-    let record = record.map_err(|source| Trouble::Backing {
+    let kept = local::read(gate, &state.user).map_err(|source| Trouble::Backing {
         what: "read the record",
         source,
     })?;
-    claim_seen(gate, dir, record.as_ref())
+    let record = match &kept {
+        Kept::Record(record) => Some(record),
+        Kept::Haunted | Kept::Nothing => None,
+    };
+    claim_seen(gate, dir, record)
 }
 
 /// Under the lock of INDEX/L, so that a host that claims meanwhile finds nothing to pull.

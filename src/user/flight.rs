@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::decide::{Claim, Decision, Seen, StockLog, decide};
 use super::gate::Gate;
-use super::record::Record;
+use super::record::{Kept, Record};
 use super::state::{Taken, UserState};
 use super::steps::Step;
-use super::{claim, local, pull};
+use super::{claim, fence, local, pull};
 use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::index::dir::IndexDir;
@@ -57,7 +57,7 @@ impl<'a> Flight<'a> {
     fn attempt(&self) -> Result<(), Trouble> {
         // Ghosts count as they were when the check began.
         let haunted = self.gate.lay_ghosts(self.state);
-        let view = self.look().inspect_err(|_| self.state.void())?;
+        let view = self.look(haunted).inspect_err(|_| self.state.void())?;
         let decision = decide(view.seen, haunted);
         log::debug!(
             "{}: {:?} -> {}",
@@ -72,11 +72,10 @@ impl<'a> Flight<'a> {
     }
 
     /// Looks in the order that freshness and the model demand: INDEX, INDEX/L, INDEX/.lasthost.
-    fn look(&self) -> Result<View, Trouble> {
+    fn look(&self, haunted: bool) -> Result<View, Trouble> {
         let gate = self.gate;
         let at = gate.index_path(&self.state.user)?;
-        let record =
-            local::read_record(gate, &self.state.user).map_err(backing("read the record"))?;
+        let record = self.record(haunted)?;
         let Some(dir) = IndexDir::open(&at, self.creds, &gate.mounts, &gate.config.index_fs)?
         else {
             return Ok(View {
@@ -98,6 +97,19 @@ impl<'a> Flight<'a> {
             lasthost,
             record,
         })
+    }
+
+    /// Our record. Ghosts of an earlier mount are laid first: it died before it could.
+    fn record(&self, haunted: bool) -> Result<Option<Record>, Trouble> {
+        match local::read(self.gate, &self.state.user).map_err(backing("read the record"))? {
+            Kept::Record(record) => Ok(Some(record)),
+            Kept::Haunted if !haunted => {
+                fence::after_ghost(self.gate, self.state, self.creds)?;
+                self.remove_record()?;
+                Ok(None)
+            }
+            Kept::Haunted | Kept::Nothing => Ok(None),
+        }
     }
 
     fn carry_out(&self, decision: Decision, view: &View) -> Result<(), Trouble> {
@@ -226,7 +238,6 @@ impl<'a> Flight<'a> {
 
     /// Ghosts live: the other host must learn that the user is changed here, and nobody is served.
     fn drain(&self, view: &View, claim: bool) -> Result<(), Trouble> {
-        self.remove_record()?;
         if let (true, Some(dir)) = (claim, &view.dir) {
             self.claim(dir)?;
         }
@@ -240,8 +251,14 @@ impl<'a> Flight<'a> {
         ))
     }
 
+    /// With ghosts there is no record but word of them, which stays.
     fn remove_record(&self) -> Result<(), Trouble> {
-        local::remove_record(self.gate, &self.state.user).map_err(backing("remove the record"))
+        let inner = self.state.lock();
+        match inner.ghosts.is_empty() {
+            true => local::remove_record(self.gate, &self.state.user)
+                .map_err(backing("remove the record")),
+            false => Ok(()),
+        }
     }
 
     /// Under the lock under which ghosts are marked: with a ghost there must be no record.

@@ -268,7 +268,7 @@ impl Gate {
         ghosts::add(&mut inner.ghosts, new);
         inner.void();
         // Under the lock, as is the writing of a record, which looks for ghosts first.
-        if let Err(e) = local::remove_record(self, &state.user) {
+        if let Err(e) = local::mark_haunted(self, &state.user) {
             log::error!("{}: cannot remove the record: {e}", state.user);
         }
         self.housekeeper.haunt();
@@ -344,11 +344,22 @@ impl Gate {
             tried.push(&ghost.creds);
             match fence::after_ghost(self, state, &ghost.creds) {
                 // Set once, it holds for all that has ended.
-                Ok(()) => return state.forget_ghosts(&ended),
+                Ok(()) => return self.forget_ghosts(state, &ended),
                 Err(e) => self.report(&state.user, &e),
             }
         }
         !state.lock().ghosts.is_empty()
+    }
+
+    fn forget_ghosts(&self, state: &UserState, laid: &[Ghost]) -> bool {
+        let mut inner = state.lock();
+        let left = inner.forget_ghosts(laid);
+        if !left {
+            if let Err(e) = local::remove_record(self, &state.user) {
+                log::error!("{}: cannot remove word of ghosts: {e}", state.user);
+            }
+        }
+        left
     }
 
     /// Has ghosts laid whose time is over, of all users; tells whether there are any ghosts.

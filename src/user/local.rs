@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::gate::Gate;
-use super::record::Record;
+use super::record::{HAUNTED, Kept, Record};
 use crate::index::dir::is_managed;
 use crate::index::lasthost::{LASTHOST, MAX_LEN};
 use crate::store::TMP_DIR;
@@ -30,29 +30,46 @@ fn dir_of(gate: &Gate, user: &User) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// What we last accepted of the user; a damaged record, or one of another mount, is none.
-pub fn read_record(gate: &Gate, user: &User) -> io::Result<Option<Record>> {
+/// What we last accepted of the user, or word of his ghosts.
+pub fn read(gate: &Gate, user: &User) -> io::Result<Kept> {
     let Some(dir) = dir_of(gate, user)? else {
-        return Ok(None);
+        return Ok(Kept::Nothing);
     };
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(&dir, LASTHOST, flags, Mode::empty()) {
         Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(Kept::Nothing),
         Err(e) => return Err(e.into()),
     };
     let mut text = Vec::new();
     file.take(MAX_LEN as u64).read_to_end(&mut text)?;
-    Ok(Record::parse(&text).filter(|record| record.instance == gate.instance))
+    Ok(Kept::parse(&text, gate.instance))
 }
 
 /// Writes the record in one step.
 pub fn write_record(gate: &Gate, user: &User, record: &Record) -> io::Result<()> {
-    let dir = dir_of(gate, user)?.ok_or(Errno::NOENT)?;
+    match dir_of(gate, user)? {
+        Some(dir) => put(gate, &dir, &record.to_text()),
+        None => Err(Errno::NOENT.into()),
+    }
+}
+
+/// The user has ghosts: there is no record, but word of them. Without room for it the record goes all the same.
+pub fn mark_haunted(gate: &Gate, user: &User) -> io::Result<()> {
+    let Some(dir) = dir_of(gate, user)? else {
+        return Ok(());
+    };
+    put(gate, &dir, HAUNTED).or_else(|e| {
+        log::warn!("{user}: ghosts are not noted in the backing: {e}");
+        remove_record(gate, user)
+    })
+}
+
+fn put(gate: &Gate, dir: &OwnedFd, text: &str) -> io::Result<()> {
     let mut tmp = Tmp::new(gate)?;
-    tmp.file.write_all(record.to_text().as_bytes())?;
+    tmp.file.write_all(text.as_bytes())?;
     rustix::fs::fchmod(&tmp.file, Mode::from_raw_mode(0o644))?;
-    tmp.install(gate, &dir, OsStr::new(LASTHOST))
+    tmp.install(gate, dir, OsStr::new(LASTHOST))
 }
 
 /// Removes the record.

@@ -19,6 +19,31 @@ pub struct Record {
     pub pulled: Vec<(OsString, Identity)>,
 }
 
+/// What the record's place holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Nothing, or nothing of this mount.
+    Nothing,
+    /// The user has, or had when an earlier mount ended, ghosts whose fence is not set.
+    Haunted,
+    /// What this mount last accepted.
+    Record(Record),
+}
+
+/// Stands in the record's place while the user has ghosts, so that a daemon that dies leaves word of them.
+pub const HAUNTED: &str = "haunted\n";
+
+impl Kept {
+    /// Reads what is there; records of another mount are nothing.
+    pub fn parse(bytes: &[u8], ours: Instance) -> Self {
+        match Record::parse(bytes) {
+            _ if bytes == HAUNTED.as_bytes() => Kept::Haunted,
+            Some(record) if record.instance == ours => Kept::Record(record),
+            _ => Kept::Nothing,
+        }
+    }
+}
+
 impl Record {
     /// Reads a record; `None` for one that is damaged or of a later, incompatible kind: then there is none.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
@@ -109,6 +134,28 @@ mod tests {
             // Reading it neither panics nor yields a record by chance.
             prop_assert_eq!(Record::parse(&bytes), None);
         }
+    }
+
+    #[test]
+    fn only_our_own_record_and_word_of_ghosts_count() {
+        let record = Record {
+            lasthost: Identity {
+                ino: 1,
+                mtime: 2,
+                nsec: 3,
+                size: 4,
+            },
+            instance: Instance(5),
+            pulled: vec![],
+        };
+        let text = record.to_text();
+        assert_eq!(Kept::parse(text.as_bytes(), Instance(6)), Kept::Nothing);
+        assert_eq!(
+            Kept::parse(text.as_bytes(), Instance(5)),
+            Kept::Record(record)
+        );
+        assert_eq!(Kept::parse(HAUNTED.as_bytes(), Instance(5)), Kept::Haunted);
+        assert_eq!(Kept::parse(b"", Instance(5)), Kept::Nothing);
     }
 
     #[test]

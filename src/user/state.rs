@@ -237,18 +237,6 @@ impl UserState {
         inner.ghosts.iter().filter(ended).cloned().collect()
     }
 
-    /// Forgets ghosts; tells whether any are left.
-    pub(super) fn forget_ghosts(&self, laid: &[Ghost]) -> bool {
-        let mut inner = self.lock();
-        // One that was refused again meanwhile stays.
-        let laid = |ghost: &Ghost| {
-            laid.iter()
-                .any(|l| l.process == ghost.process && l.why == ghost.why)
-        };
-        inner.ghosts.retain(|ghost| !laid(ghost));
-        !inner.ghosts.is_empty()
-    }
-
     /// Whether the state says nothing that a new one would not say.
     fn is_idle(&self) -> bool {
         let mut inner = self.lock();
@@ -260,6 +248,17 @@ impl UserState {
 }
 
 impl Inner {
+    /// Forgets ghosts; tells whether any are left.
+    pub(super) fn forget_ghosts(&mut self, laid: &[Ghost]) -> bool {
+        // One that was refused again meanwhile stays.
+        let laid = |ghost: &Ghost| {
+            laid.iter()
+                .any(|l| l.process == ghost.process && l.why == ghost.why)
+        };
+        self.ghosts.retain(|ghost| !laid(ghost));
+        !self.ghosts.is_empty()
+    }
+
     pub(super) fn void(&mut self) {
         self.epoch += 1;
         self.verdicts.clear();

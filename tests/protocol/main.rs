@@ -42,7 +42,7 @@ fn check(rules: Rules, acts: Vec<Act>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, max_shrink_iters: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn sessions_linger_everywhere(acts in prop::collection::vec(act(Rules::LINGERING), 1..50)) {
@@ -118,4 +118,46 @@ fn a_crash_at_every_step_of_a_migration() {
         world.act(Act::Login(1));
         world.everybody_goes_and_list_indexes_are_used_again();
     }
+}
+
+/// Runs what was once found to break the promise.
+fn found(rules: Rules, acts: &[Act]) {
+    check(rules, acts.to_vec());
+}
+
+#[test]
+fn what_a_refused_session_changed_is_not_pulled_without_it() {
+    let acts = [
+        Act::StockSession,
+        Act::RefusedLogin(0),
+        Act::Write(0),
+        Act::Login(0),
+    ];
+    found(Rules::MIGRATING, &acts);
+}
+
+#[test]
+fn nor_after_the_daemon_that_refused_it_has_ended() {
+    let acts = [
+        Act::StockSession,
+        Act::RefusedLogin(0),
+        Act::Write(0),
+        Act::Remount(0),
+        Act::Login(0),
+    ];
+    found(Rules::MIGRATING, &acts);
+}
+
+#[test]
+fn a_writer_is_fenced_at_its_end_though_others_stay() {
+    // Two sessions on host 0, the user moves to host 1, one of the two writes and ends, the other stays.
+    let acts = [
+        Act::Login(0),
+        Act::Login(0),
+        Act::Login(1),
+        Act::Write(0),
+        Act::Logout(0),
+        Act::Login(1),
+    ];
+    found(Rules::LINGERING, &acts);
 }
