@@ -28,8 +28,9 @@ use crate::user::gate::{Gate, Parts};
 use crate::user::process::Proc;
 use crate::user::steps;
 
-/// Threads that read requests: as many as can use the cores; slow work has threads of its own.
-const READERS: usize = 4;
+/// Threads that read requests, at least and at most. As many as there are cores serve best: more only
+/// wake each other up, and slow work has threads of its own.
+const READERS: std::ops::RangeInclusive<usize> = 2..=8;
 /// The largest WRITE, bytes. A list index is smaller; each reader keeps a buffer of fuser's own size.
 const MAX_WRITE: u32 = 1 << 20;
 
@@ -77,7 +78,8 @@ impl Server {
 fn session_config() -> fuser::Config {
     let mut config = fuser::Config::default();
     config.acl = SessionACL::All;
-    config.n_threads = Some(READERS);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    config.n_threads = Some(cores.clamp(*READERS.start(), *READERS.end()));
     config
 }
 

@@ -39,6 +39,8 @@ pub struct LastHost {
     pub host: String,
     /// The mount that wrote it; `None` where no mount of ours did.
     pub instance: Option<Instance>,
+    /// Inode numbers of stock logs in INDEX that lack what sessions of this host changed: never to be pulled.
+    pub stale: Vec<u64>,
 }
 
 impl fmt::Display for Instance {
@@ -94,7 +96,19 @@ impl LastHost {
         LastHost {
             host: host.to_owned(),
             instance: Some(instance),
+            stale: Vec::new(),
         }
+    }
+
+    /// The same, warning other hosts of stock logs by their inode numbers.
+    pub fn warning_of(mut self, stale: Vec<u64>) -> Self {
+        self.stale = stale;
+        self
+    }
+
+    /// Whether the same mount wrote both.
+    pub fn is_by(&self, other: &LastHost) -> bool {
+        self.host == other.host && self.instance == other.instance
     }
 
     /// What a fence writes.
@@ -102,6 +116,7 @@ impl LastHost {
         LastHost {
             host: NOBODY.to_owned(),
             instance: None,
+            stale: Vec::new(),
         }
     }
 
@@ -109,12 +124,14 @@ impl LastHost {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (host, rest) = text.split_once('\n')?;
-        let instance = keys(rest)
-            .get("instance")
-            .and_then(|id| Instance::parse(id));
+        let keys = keys(rest);
+        let instance = keys.get("instance").and_then(|id| Instance::parse(id));
+        let stale = keys.get("stale").map_or("", |inos| *inos);
+        let stale = stale.split(' ').filter_map(|ino| ino.parse().ok());
         Some(LastHost {
             host: host.to_owned(),
             instance,
+            stale: stale.collect(),
         })
     }
 
@@ -124,6 +141,10 @@ impl LastHost {
         let mut text = format!("{}\n", self.host);
         if let Some(instance) = self.instance {
             let _ = writeln!(text, "instance {instance}");
+        }
+        if !self.stale.is_empty() {
+            let inos: Vec<String> = self.stale.iter().map(u64::to_string).collect();
+            let _ = writeln!(text, "stale {}", inos.join(" "));
         }
         let _ = writeln!(text, "pad {}", ".".repeat(padding));
         text
@@ -144,8 +165,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_claim_is_read_as_written(host in "[^\n]{1,64}", id: u128, padding in 0..500usize) {
-            let claim = LastHost::claim(&host, Instance(id));
+        fn a_claim_is_read_as_written(host in "[^\n]{1,64}", id: u128, padding in 0..500usize,
+                                      stale in prop::collection::vec(any::<u64>(), 0..3)) {
+            let claim = LastHost::claim(&host, Instance(id)).warning_of(stale);
             prop_assert_eq!(LastHost::parse(claim.to_text(padding).as_bytes()), Some(claim));
         }
 

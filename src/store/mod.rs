@@ -5,9 +5,10 @@ pub mod orphans;
 
 use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use parking_lot::RwLock;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 
 use crate::sys::handle;
@@ -40,6 +41,10 @@ pub struct Store {
     root: OwnedFd,
     layout: handle::Layout,
     root_id: u64,
+    /// `/proc/self/fd`: a path is read there without walking `/proc` each time.
+    proc_fds: OwnedFd,
+    /// Where the root was when it was last asked.
+    root_path: RwLock<Vec<u8>>,
 }
 
 impl Store {
@@ -55,10 +60,18 @@ impl Store {
         )?;
         let layout = handle::layout_of(root.as_fd())?;
         let root_id = handle::id_of(layout, &root)?;
+        let proc_fds = rustix::fs::open(
+            "/proc/self/fd",
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let root_path = RwLock::new(read_link(&proc_fds, root.as_fd())?);
         let store = Store {
             root,
             layout,
             root_id,
+            proc_fds,
+            root_path,
         };
         orphans::prepare(&store)?;
         Ok(store)
@@ -155,19 +168,15 @@ impl Store {
     /// # Errors
     /// As `readlink(2)` on `/proc`.
     pub fn path_of(&self, fd: impl AsFd) -> io::Result<Option<Vec<Vec<u8>>>> {
-        // The root is asked anew each time: somebody may have moved the backing directory.
-        let root = proc_path(self.root.as_fd())?;
-        let path = proc_path(fd.as_fd())?;
-        let Some(below) = path.strip_prefix(root.as_slice()) else {
-            return Ok(None);
-        };
-        match below {
-            [] => Ok(Some(Vec::new())),
-            [b'/', rest @ ..] if !rest.ends_with(b" (deleted)") => Ok(Some(
-                rest.split(|b| *b == b'/').map(<[u8]>::to_vec).collect(),
-            )),
-            _ => Ok(None),
+        let path = read_link(&self.proc_fds, fd.as_fd())?;
+        if let Some(components) = below(&path, &self.root_path.read()) {
+            return Ok(Some(components));
         }
+        // Not below the root: unlinked, or somebody has moved the backing directory.
+        let root = read_link(&self.proc_fds, self.root.as_fd())?;
+        let components = below(&path, &root);
+        *self.root_path.write() = root;
+        Ok(components)
     }
 
     fn node(&self, id: u64) -> Node {
@@ -175,7 +184,34 @@ impl Store {
     }
 }
 
-fn proc_path(fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
-    let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    Ok(rustix::fs::readlink(link, Vec::with_capacity(256))?.into_bytes())
+/// Where an open file is, of the whole name space.
+fn read_link(proc_fds: &OwnedFd, fd: BorrowedFd<'_>) -> io::Result<Vec<u8>> {
+    let link = rustix::path::DecInt::from_fd(fd);
+    Ok(rustix::fs::readlinkat(proc_fds, link, Vec::with_capacity(256))?.into_bytes())
+}
+
+/// The components of `path` below `root`; `None` for what is not there or has been unlinked.
+fn below(path: &[u8], root: &[u8]) -> Option<Vec<Vec<u8>>> {
+    match path.strip_prefix(root)? {
+        [] => Some(Vec::new()),
+        [b'/', rest @ ..] if !rest.ends_with(b" (deleted)") => {
+            Some(rest.split(|b| *b == b'/').map(<[u8]>::to_vec).collect())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unlinked_or_elsewhere_has_no_path() {
+        let path = |path: &str| below(path.as_bytes(), b"/run/b").map(|p| p.join(&b'|'));
+        assert_eq!(path("/run/b").as_deref(), Some(&b""[..]));
+        assert_eq!(path("/run/b/d0/u").as_deref(), Some(&b"d0|u"[..]));
+        assert_eq!(path("/run/b/d0/u/x (deleted)"), None);
+        assert_eq!(path("/run/bb/d0"), None);
+        assert_eq!(path("/run"), None);
+    }
 }

@@ -49,17 +49,20 @@ impl Drop for ActAs {
 }
 
 impl OwnAs {
-    /// Takes on `uid` and `gid`.
+    /// Takes on `uid` and `gid`; nothing is to be done for root.
     ///
     /// # Errors
     /// When the process lacks `CAP_SETUID`, `CAP_SETGID` or `CAP_SETPCAP`.
-    pub fn new(uid: u32, gid: u32) -> io::Result<Self> {
+    pub fn new(uid: u32, gid: u32) -> io::Result<Option<Self>> {
+        if (uid, gid) == (0, 0) {
+            return Ok(None);
+        }
         secure_bits(SECBIT_NO_SETUID_FIXUP)?;
         let guard = OwnAs {
             _this_thread: PhantomData,
         };
         set_fs_ids(uid, gid)?;
-        Ok(guard)
+        Ok(Some(guard))
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::decide::Claim;
-use super::flight::{claim_seen, log_exists, sources_seen};
+use super::flight::{claim_seen, logs_in, sources_seen};
 use super::gate::Gate;
 use super::record::Kept;
 use super::state::UserState;
@@ -66,9 +66,9 @@ fn look(
 
 /// Under the lock of INDEX/L, so that a host that claims meanwhile finds nothing to pull.
 fn set(gate: &Gate, state: &UserState, dir: &IndexDir) -> Result<(), Trouble> {
-    let sources = match log_exists(gate, dir)? {
-        true => pull::lock(gate, dir)?,
-        false => Vec::new(),
+    let sources = match logs_in(gate, dir)?.is_empty() {
+        true => Vec::new(),
+        false => pull::lock(gate, dir)?,
     };
     let now = match look(gate, state, dir)? {
         (Claim::Recorded | Claim::Ours, lasthost) => lasthost,

@@ -121,13 +121,15 @@ impl<'a> Flight<'a> {
             (Decision::Unclaimed, ..) => self.with_directory(view, |_| self.clear()),
             (Decision::Adopt, Some(dir), Some(claim)) => self.with_directory(view, |taken| {
                 self.clear()?;
-                self.settle(taken, dir, claim)
+                self.settle(taken, dir, claim, &[])
             }),
             (Decision::Claim | Decision::Pull, Some(dir), _) => {
                 self.with_directory(view, |taken| {
                     self.clear()?;
-                    let claim = self.claim(dir)?;
-                    self.settle(taken, dir, claim)
+                    let stale = self.stale_logs(dir)?;
+                    let claim = self.claim(dir, stale.clone())?;
+                    self.settle(taken, dir, claim, &stale)
+                        .inspect_err(|e| self.distrust(dir, e))
                 })
             }
             (Decision::Drain { claim }, ..) => self.drain(view, claim),
@@ -179,24 +181,56 @@ impl<'a> Flight<'a> {
         Ok(())
     }
 
-    fn claim(&self, dir: &IndexDir) -> Result<Identity, Trouble> {
-        let ours = LastHost::claim(&self.gate.config.host, self.gate.instance);
+    fn claim(&self, dir: &IndexDir, stale: Vec<u64>) -> Result<Identity, Trouble> {
+        let ours = LastHost::claim(&self.gate.config.host, self.gate.instance).warning_of(stale);
         let claim = claim::put(dir, &self.gate.config.host, &ours, &self.gate.on_step)?;
         log::info!("{}: claimed for {}", self.state.user, self.gate.config.host);
         Ok(claim)
     }
 
+    /// The stock logs of which .lasthost warns: sessions that were refused elsewhere have changed what is
+    /// in them. The next claim warns of them too, until they are gone.
+    fn stale_logs(&self, dir: &IndexDir) -> Result<Vec<u64>, Trouble> {
+        if logs_in(self.gate, dir)?.is_empty() {
+            return Ok(Vec::new());
+        }
+        let lasthost = dir.read_lasthost()?.and_then(|(_, lasthost)| lasthost);
+        Ok(lasthost.map(|lasthost| lasthost.stale).unwrap_or_default())
+    }
+
+    /// The user is ours but cannot be served: what the refused session changes is lacking in INDEX/L.
+    fn distrust(&self, dir: &IndexDir, e: &Trouble) {
+        if matches!(e, Trouble::Overtaken) {
+            return;
+        }
+        let warned = logs_in(self.gate, dir).and_then(|stale| match stale.is_empty() {
+            true => Ok(()),
+            false => self.claim(dir, stale).map(drop),
+        });
+        if let Err(e) = warned {
+            log::warn!(
+                "{}: other hosts may pull a stale list index: {e}",
+                self.state.user
+            );
+        }
+    }
+
     /// After the claim: INDEX/L is looked for again, since a stock backend may have made it meanwhile.
     /// With `migrate` it is pulled, else it goes: a later host with `migrate` would pull a stale one.
-    fn settle(&self, _taken: &Taken, dir: &IndexDir, claim: Identity) -> Result<(), Trouble> {
+    fn settle(
+        &self,
+        _taken: &Taken,
+        dir: &IndexDir,
+        claim: Identity,
+        stale: &[u64],
+    ) -> Result<(), Trouble> {
         let gate = self.gate;
-        let mut sources = if log_exists(gate, dir)? {
-            pull::lock(gate, dir)?
-        } else {
-            Vec::new()
+        let mut sources = match logs_in(gate, dir)?.is_empty() {
+            true => Vec::new(),
+            false => pull::lock(gate, dir)?,
         };
         let pulled = match gate.config.migrate {
-            true => pull::fetch(gate, self.state, dir, &mut sources)?,
+            true => pull::fetch(gate, self.state, dir, &mut sources, stale)?,
             false => Vec::new(),
         };
         let there = sources_seen(&sources);
@@ -238,8 +272,12 @@ impl<'a> Flight<'a> {
 
     /// Ghosts live: the other host must learn that the user is changed here, and nobody is served.
     fn drain(&self, view: &View, claim: bool) -> Result<(), Trouble> {
-        if let (true, Some(dir)) = (claim, &view.dir) {
-            self.claim(dir)?;
+        if let Some(dir) = &view.dir {
+            let logs = logs_in(self.gate, dir)?;
+            let warned_of = self.stale_logs(dir)?;
+            if claim || !logs.iter().all(|log| warned_of.contains(log)) {
+                self.claim(dir, logs)?;
+            }
         }
         Err(Trouble::Draining(
             self.state
@@ -285,14 +323,11 @@ pub(super) fn sources_seen(sources: &[pull::Source<'_>]) -> Vec<(OsString, Ident
         .collect()
 }
 
-/// Whether INDEX holds a list index.
-pub(super) fn log_exists(gate: &Gate, dir: &IndexDir) -> Result<bool, Trouble> {
-    for (_, log) in log_names(&gate.config) {
-        if dir.look(&log)?.is_some() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// The stock logs in INDEX, by inode number.
+pub(super) fn logs_in(gate: &Gate, dir: &IndexDir) -> Result<Vec<u64>, Trouble> {
+    let logs = log_names(&gate.config).map(|(_, log)| dir.look(&log));
+    let inos = logs.filter_map(|log| log.map(|log| log.map(|l| l.ino)).transpose());
+    inos.collect()
 }
 
 /// Each prefix with the name of its log, which Dovecot always opens first.
@@ -336,7 +371,9 @@ pub(super) fn claim_seen(
     }
     let ours = LastHost::claim(&gate.config.host, gate.instance);
     match dir.read_lasthost()? {
-        Some((identity, Some(lasthost))) if lasthost == ours => Ok((Claim::Ours, Some(identity))),
+        Some((identity, Some(lasthost))) if lasthost.is_by(&ours) => {
+            Ok((Claim::Ours, Some(identity)))
+        }
         other => Ok((Claim::Foreign, other.map(|(identity, _)| identity))),
     }
 }

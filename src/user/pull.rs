@@ -55,17 +55,21 @@ pub fn lock<'a>(gate: &Gate, dir: &'a IndexDir) -> Result<Vec<Source<'a>>, Troub
     Ok(sources)
 }
 
-/// Copies and installs them, the logs last; returns what was pulled, for the record.
+/// Copies and installs them, the logs last, but for those of which .lasthost warns; returns what was
+/// pulled, for the record.
 pub fn fetch(
     gate: &Gate,
     state: &Arc<UserState>,
     dir: &IndexDir,
     sources: &mut [Source<'_>],
+    stale: &[u64],
 ) -> Result<Vec<(OsString, Identity)>, Trouble> {
     let mut copies = Vec::new();
     let mut logs = Vec::new();
+    let mut pulled = Vec::new();
     let mut room = MAX_PULL;
-    for source in &mut *sources {
+    let good = |source: &&mut Source<'_>| !stale.contains(&source.identity.ino);
+    for source in sources.iter_mut().filter(good) {
         for name in &source.others {
             // Gone since it was listed: Dovecot unlinks L.2 without the lock.
             let Some(mut file) = dir.open_file(name, rustix::fs::OFlags::RDONLY)? else {
@@ -83,6 +87,7 @@ pub fn fetch(
             copy(gate, dir, &source.log, log, &mut room)?,
             log.owner,
         ));
+        pulled.push((source.log.clone(), source.identity));
     }
     (gate.on_step)(Step::Copied);
     for (step, files) in [(Step::PartInstalled, copies), (Step::Installed, logs)] {
@@ -92,10 +97,7 @@ pub fn fetch(
         }
         (gate.on_step)(step);
     }
-    Ok(sources
-        .iter()
-        .map(|source| (source.log.clone(), source.identity))
-        .collect())
+    Ok(pulled)
 }
 
 fn copy(

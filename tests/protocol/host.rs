@@ -81,8 +81,7 @@ struct Crash {
 pub struct Host {
     pub instance: Instance,
     name: String,
-    index: String,
-    migrate: bool,
+    options: String,
     backing: TempDir,
     processes: Invented,
     core: Core,
@@ -107,24 +106,18 @@ pub enum Served {
 }
 
 impl Host {
-    pub fn new(name: &str, index: &Path, migrate: bool, processes: &Invented) -> Self {
-        let backing = shm();
-        let index = format!("{}/%u", index.display());
-        Self::over(backing, name.to_owned(), index, migrate, processes.clone())
+    pub fn new(name: &str, options: String, processes: &Invented) -> Self {
+        Self::over(shm(), name.to_owned(), options, processes.clone())
     }
 
-    fn over(
-        backing: TempDir,
-        name: String,
-        index: String,
-        migrate: bool,
-        processes: Invented,
-    ) -> Self {
-        let migrating = if migrate { ",migrate" } else { "" };
-        let options =
-            format!("index={index},layout=%2.256Nu/%u,index_fs=any,check_timeout=1h{migrating}");
-        let config =
-            Config::parse(backing.path(), Path::new("/nowhere"), &[options], &name).unwrap();
+    fn over(backing: TempDir, name: String, options: String, processes: Invented) -> Self {
+        let config = Config::parse(
+            backing.path(),
+            Path::new("/nowhere"),
+            std::slice::from_ref(&options),
+            &name,
+        )
+        .unwrap();
         let (config, store) = (
             Arc::new(config),
             Arc::new(Store::open(backing.path()).unwrap()),
@@ -146,8 +139,7 @@ impl Host {
         Host {
             instance,
             name,
-            index,
-            migrate,
+            options,
             backing,
             processes,
             core,
@@ -163,7 +155,7 @@ impl Host {
             crash.left.take()
         };
         let backing = left.unwrap_or(self.backing);
-        Self::over(backing, self.name, self.index, self.migrate, self.processes)
+        Self::over(backing, self.name, self.options, self.processes)
     }
 
     /// The next login's daemon dies after this step.

@@ -161,3 +161,30 @@ fn a_writer_is_fenced_at_its_end_though_others_stay() {
     ];
     found(Rules::LINGERING, &acts);
 }
+
+#[test]
+fn what_a_host_could_not_lock_no_other_pulls() {
+    // Host 1 claims the user but cannot lock INDEX/L; its refused session changes what is in it.
+    let acts = [
+        Act::StockSession,
+        Act::LockedLogin(1),
+        Act::Write(0),
+        Act::Login(0),
+        Act::Login(1),
+    ];
+    found(Rules::LOCKED, &acts);
+}
+
+#[test]
+fn nor_what_one_could_not_lock_while_others_were_open() {
+    let acts = [
+        Act::Login(1),
+        Act::StockSession,
+        Act::LockedLogin(1),
+        Act::Write(1),
+        Act::Login(0),
+        Act::StockSession,
+        Act::Login(0),
+    ];
+    found(Rules::LOCKED, &acts);
+}

@@ -20,6 +20,8 @@ pub enum Act {
     Remount(usize),
     /// INDEX cannot be used while somebody logs in.
     RefusedLogin(usize),
+    /// Another host's process holds INDEX/L while somebody logs in.
+    LockedLogin(usize),
     DeleteUser,
     MakeIndex,
     /// A stock backend opens, changes and closes the list index in INDEX.
@@ -34,6 +36,8 @@ pub struct Rules {
     lingering: bool,
     pub stock: bool,
     migrate: [bool; 3],
+    /// How long a login waits, and twice as long as it waits for a lock.
+    check_timeout: &'static str,
 }
 
 impl Rules {
@@ -42,24 +46,33 @@ impl Rules {
         lingering: true,
         stock: false,
         migrate: [false; 3],
+        check_timeout: "1h",
     };
     pub const THREE_HOSTS: Rules = Rules {
         hosts: 3,
         lingering: true,
         stock: false,
         migrate: [true; 3],
+        check_timeout: "1h",
     };
     pub const MIGRATING: Rules = Rules {
         hosts: 2,
         lingering: false,
         stock: true,
         migrate: [true; 3],
+        check_timeout: "1h",
     };
     pub const MIXED: Rules = Rules {
         hosts: 2,
         lingering: true,
         stock: false,
         migrate: [true, false, true],
+        check_timeout: "1h",
+    };
+    pub const LOCKED: Rules = Rules {
+        lingering: true,
+        check_timeout: "4s",
+        ..Rules::MIGRATING
     };
 }
 
@@ -89,14 +102,16 @@ impl World {
         let _ = env_logger::builder().is_test(true).try_init();
         let store = tempfile::tempdir().unwrap();
         let processes = Invented::default();
-        let host = |n: usize| {
-            Host::new(
-                ["a", "b", "c"][n],
-                store.path(),
-                rules.migrate[n],
-                &processes,
-            )
+        let options = |n: usize| {
+            let migrate = if rules.migrate[n] {
+                "migrate"
+            } else {
+                "nomigrate"
+            };
+            let (index, timeout) = (store.path().display(), rules.check_timeout);
+            format!("index={index}/%u,index_fs=any,check_timeout={timeout},{migrate}")
         };
+        let host = |n: usize| Host::new(["a", "b", "c"][n], options(n), &processes);
         let hosts = (0..rules.hosts).map(host).map(Some).collect();
         fs::create_dir(store.path().join(USER)).unwrap();
         let (truth, promised) = Default::default();
@@ -121,6 +136,7 @@ impl World {
             Act::CrashedLogin(host, step) => drop(self.crashed_login(host, step)),
             Act::Remount(host) => self.remount(host),
             Act::RefusedLogin(host) => self.refused_login(host),
+            Act::LockedLogin(host) => self.locked_login(host),
             Act::DeleteUser => self.delete_user(),
             Act::MakeIndex => drop(fs::create_dir(self.index())),
             Act::StockSession => self.stock_session(),
@@ -246,6 +262,13 @@ impl World {
         self.admit(host, pid, served);
         fs::remove_file(&index).unwrap();
         fs::rename(&away, &index).unwrap();
+    }
+
+    fn locked_login(&mut self, host: usize) {
+        let lock = stock_log(&self.index()).with_extension("log.lock");
+        fs::write(&lock, "1:elsewhere").unwrap();
+        self.login(host);
+        fs::remove_file(&lock).unwrap();
     }
 
     fn delete_user(&mut self) {
