@@ -13,12 +13,18 @@ use support::process::run;
 use support::site::LOG;
 use support::{Config, DOVECOT, FUSE, Lab, Model, ROOT, Site, eventually, lacks};
 
-/// A tmpfs of 256 KiB.
+/// A tmpfs of 256 KiB and 1000 inodes.
 struct Tiny(PathBuf);
 
 impl Tiny {
     fn mount(at: &Path) -> Self {
-        let options = ["-t", "tmpfs", "-o", "size=256k,mode=0700", "tiny"];
+        let options = [
+            "-t",
+            "tmpfs",
+            "-o",
+            "size=256k,nr_inodes=1000,mode=0700",
+            "tiny",
+        ];
         run(Command::new("mount").args(options).arg(at));
         chown(at, Some(0), Some(0)).expect("chown");
         Self(at.to_owned())
@@ -235,5 +241,39 @@ fn a_user_comes_for_the_first_time_while_it_is_full() {
         imap.logout();
         site.wait_no_sessions();
     }
+    assert_no_panic(&site);
+}
+
+/// No inode is left: files cannot be made, though there is room in those there are. For users who have no directory
+/// yet that is an outage.
+#[test]
+fn it_runs_out_of_inodes() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let (tiny, site, mut model) = begin(&lab);
+    let mut old = site.login("alice");
+    model.assert_matches(&old.list_status(), "in the first session");
+    let spare = tiny.0.join("spare");
+    fs::create_dir(&spare).expect("a directory");
+    let made = (0..).take_while(|n| fs::File::create(spare.join(n.to_string())).is_ok());
+    assert!(made.count() > 0);
+    for change in changes("old") {
+        model.apply(&change, &mut old);
+    }
+    for _ in 0..3 {
+        assert_right(&site, &mut model, "without inodes");
+    }
+    old.logout();
+    site.wait_no_sessions();
+    let mut imap = site.login("alice");
+    for change in changes("other") {
+        model.apply(&change, &mut imap);
+    }
+    assert_right(&site, &mut model, "without inodes, after a second writer");
+    imap.logout();
+    fs::remove_dir_all(spare).expect("inodes again");
+    assert_served_again(&site, &mut model);
     assert_no_panic(&site);
 }
