@@ -15,6 +15,7 @@ const README: &str = include_str!("../README.md");
 const SEMANTICS: &str = include_str!("../docs/semantics.md");
 const OPERATING: &str = include_str!("../docs/operating.md");
 const MANUAL: &str = include_str!("../mount/listindexfs.8");
+const FSTAB_SAMPLE: &str = include_str!("../mount/fstab.sample");
 
 /// The blocks of a Markdown text that are fenced with this word.
 fn blocks<'a>(text: &'a str, word: &str) -> Vec<&'a str> {
@@ -54,14 +55,17 @@ fn manual() -> String {
 fn each_line_of_fstab_is_taken() {
     let readme = blocks(README, "fstab").into_iter().flat_map(str::lines);
     let manual = manual();
-    let shown = manual
-        .lines()
-        .filter(|line| line.contains("  fuse.listindexfs  "));
-    let lines: Vec<&str> = readme.chain(shown).collect();
+    let ours = |line: &&str| line.contains("  fuse.listindexfs  ");
+    let lines: Vec<&str> = readme.chain(manual.lines()).filter(ours).collect();
     assert_eq!(lines.len(), 2, "{lines:#?}");
     for line in lines {
         let config = parse_fstab(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         assert_eq!(config.mountpoint, Path::new("/run/listindex"));
+        let backing = line.split_whitespace().next().expect("a backing");
+        let tmpfs = format!("tmpfs  {backing}  tmpfs  ");
+        for text in [README, manual.as_str(), FSTAB_SAMPLE] {
+            assert!(text.contains(&tmpfs), "no tmpfs for {backing}");
+        }
     }
 }
 
@@ -108,7 +112,7 @@ fn doveconf_takes_the_settings_of_2_3() {
 /// What Dovecot is told, 2.3 or 2.4, is what the mount is told.
 #[test]
 fn dovecot_and_the_mount_mean_the_same_directories() {
-    let line = blocks(README, "fstab")[0];
+    let line = blocks(README, "fstab")[0].lines().last().expect("a line");
     let config = parse_fstab(line).expect("taken");
     let [settings, shown] = settings_2_3();
     let location = |text: &str, key: &str| {

@@ -188,3 +188,41 @@ fn locks_and_temporary_files_are_not_pulled() {
     );
     imap.logout();
 }
+
+/// A session stays open here while its user is changed on a stock backend, and writes after that. What the stock
+/// backend leaves lacks it, and is fetched: so without very_dirty_syncs, as long as there are stock backends.
+#[test]
+fn a_session_lingers_while_a_stock_backend_is_used_without_very_dirty_syncs() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    for format in Format::ALL {
+        let lab = Lab::new();
+        let config = |host| {
+            let config = Config::new(&lab, host).format(format);
+            config.very_dirty_syncs(false)
+        };
+        let stock = config("stock").start();
+        let site = Site::with(Options::new(&lab, "a").migrate(), config("a"));
+        site.settle("alice");
+        let mut model = Model::new();
+        let mut old = site.login("alice");
+        for n in 0..3 {
+            model.apply(&Op::Create(format!("box{n}")), &mut old);
+        }
+        let mut imap = stock.login("alice");
+        model.assert_matches(&imap.list_status(), "on the stock backend");
+        model.apply(&Op::Append("box0".to_owned(), false), &mut imap);
+        imap.logout();
+        model.apply(&Op::Append("box1".to_owned(), false), &mut old);
+        model.apply(&Op::Create("late".to_owned()), &mut old);
+        old.logout();
+        site.wait_no_sessions();
+        for _ in 0..2 {
+            let mut imap = site.login("alice");
+            model.assert_matches(&imap.list_status(), &format!("back, {format:?}"));
+            imap.logout();
+            site.wait_no_sessions();
+        }
+    }
+}

@@ -103,7 +103,7 @@ fn on_tmpfs(directory: &OwnedFd, path: &Path, wanted: BackingFs) -> Result<(), F
         BackingFs::Any => Ok(()),
         BackingFs::Tmpfs if u64::try_from(found.f_type) == Ok(TMPFS_MAGIC) => Ok(()),
         BackingFs::Tmpfs => Err(Failure::mount(format!(
-            "BACKING {name} is not on tmpfs: name a directory under /dev/shm, or say backing_fs=any"
+            "BACKING {name} is not on tmpfs: mount one there, or say backing_fs=any"
         ))),
     }
 }
