@@ -17,18 +17,31 @@ use crate::index::creds::Creds;
 use crate::index::dir::IndexDir;
 use crate::index::lasthost::{Identity, LastHost};
 
+/// Whether a writer's changes are in what others will be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fenced {
+    /// They are, or others purge.
+    Yes,
+    /// A stock backend has a list index in INDEX meanwhile: it lacks what was written here, and what is
+    /// here lacks what was written there. Both have to go: the writer is a ghost.
+    StockLog,
+}
+
 /// After the last close of a process that wrote: 2 GETATTR when the user is still ours.
 ///
 /// # Errors
 /// [`Trouble`]; then the fence is not set.
-pub fn after_writer(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result<(), Trouble> {
+pub fn after_writer(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result<Fenced, Trouble> {
     let Some(dir) = open(gate, state, creds)? else {
-        return Ok(());
+        return Ok(Fenced::Yes);
     };
+    if gate.config.migrate && !logs_in(gate, &dir)?.is_empty() {
+        return Ok(Fenced::StockLog);
+    }
     match look(gate, state, &dir)? {
         // Without a .lasthost everybody's next gate purges as it is.
-        (Claim::Recorded | Claim::Ours, _) | (_, None) => Ok(()),
-        (Claim::Foreign, Some(_)) => set(gate, state, &dir),
+        (Claim::Recorded | Claim::Ours, _) | (_, None) => Ok(Fenced::Yes),
+        (Claim::Foreign, Some(_)) => set(gate, state, &dir).map(|()| Fenced::Yes),
     }
 }
 

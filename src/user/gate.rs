@@ -13,9 +13,10 @@ use super::local;
 use super::process::{Caller, Process, Processes};
 use parking_lot::MutexGuard;
 
+use super::Kernel;
+use super::fence::{self, Fenced};
 use super::state::{Holder, Inner, Pass, UserState, Users};
 use super::steps::OnStep;
-use super::{Kernel, fence};
 use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::index::dir::IndexPath;
@@ -304,15 +305,17 @@ impl Gate {
     fn fence(&self, state: &Arc<UserState>, mut writers: Vec<Holder>) {
         writers.dedup_by(|a, b| a.creds == b.creds);
         for Holder { process, creds, .. } in writers {
-            if let Err(e) = fence::after_writer(self, state, &creds) {
-                self.report(&state.user, &e);
-                let ghost = Ghost {
-                    process,
-                    creds,
-                    why: Why::MovedOn,
-                };
-                self.haunt(state, &mut state.lock(), vec![ghost]);
+            match fence::after_writer(self, state, &creds) {
+                Ok(Fenced::Yes) => continue,
+                Ok(Fenced::StockLog) => {}
+                Err(e) => self.report(&state.user, &e),
             }
+            let ghost = Ghost {
+                process,
+                creds,
+                why: Why::MovedOn,
+            };
+            self.haunt(state, &mut state.lock(), vec![ghost]);
         }
     }
 

@@ -60,6 +60,11 @@ proptest! {
     }
 
     #[test]
+    fn stock_backends_interfere_and_sessions_linger(acts in prop::collection::vec(act(Rules::TOGETHER), 1..50)) {
+        check(Rules::TOGETHER, acts);
+    }
+
+    #[test]
     fn one_host_migrates_and_the_other_does_not(acts in prop::collection::vec(act(Rules::MIXED), 1..50)) {
         check(Rules::MIXED, acts);
     }

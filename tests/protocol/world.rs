@@ -69,6 +69,11 @@ impl Rules {
         migrate: [true, false, true],
         check_timeout: "1h",
     };
+    /// Changes made while a stock backend has a list index in INDEX are promised at their session's end only.
+    pub const TOGETHER: Rules = Rules {
+        lingering: true,
+        ..Rules::MIGRATING
+    };
     pub const LOCKED: Rules = Rules {
         lingering: true,
         check_timeout: "4s",
@@ -315,6 +320,9 @@ impl World {
 
     /// The promise covers changes made where the user is held: by its .lasthost, or by nobody.
     fn is_held_by(&self, host: usize) -> bool {
+        if self.rules.stock && self.rules.lingering && self.stock_content().is_some() {
+            return false;
+        }
         let Ok(text) = fs::read(self.index().join(LASTHOST)) else {
             return true;
         };
