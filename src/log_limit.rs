@@ -1,4 +1,5 @@
-//! At most one warning a minute for each user or path, with a count of what was left out.
+//! At most one warning a minute of each kind about each user, path or caller, with a count of what was
+//! left out. Names in a line cannot forge another line.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,47 +13,83 @@ const MAX_KNOWN: usize = 10_000;
 /// When each was last spoken of.
 #[derive(Debug, Default)]
 pub struct LogLimit {
-    known: Mutex<HashMap<Vec<u8>, Spoken>>,
+    known: Mutex<HashMap<(Vec<u8>, &'static str), Spoken>>,
 }
 
 #[derive(Debug)]
 struct Spoken {
     at: Instant,
-    line: String,
     left_out: u64,
 }
 
 impl LogLimit {
-    /// Logs `line` about `whom` unless the same was logged within the last minute.
-    pub fn warn(&self, whom: &[u8], line: &str) {
-        if let Some(left_out) = self.pass(whom, line, Instant::now()) {
+    /// Logs `line` about `whom` unless one of this kind was logged within the last minute.
+    pub fn warn(&self, whom: &[u8], kind: &'static str, line: &str) {
+        self.log(log::Level::Warn, whom, kind, line);
+    }
+
+    /// The same at any level.
+    pub fn log(&self, level: log::Level, whom: &[u8], kind: &'static str, line: &str) {
+        if let Some(left_out) = self.pass(whom, kind, Instant::now()) {
+            let line = printable(line);
             match left_out {
-                0 => log::warn!("{line}"),
-                n => log::warn!("{line} ({n} more such lines left out)"),
+                0 => log::log!(level, "{line}"),
+                n => log::log!(level, "{line} ({n} more such lines left out)"),
             }
         }
     }
 
-    fn pass(&self, whom: &[u8], line: &str, now: Instant) -> Option<u64> {
+    fn pass(&self, whom: &[u8], kind: &'static str, now: Instant) -> Option<u64> {
         let mut known = self.known.lock();
-        if let Some(spoken) = known.get_mut(whom) {
-            if spoken.line == line && now.duration_since(spoken.at) < PERIOD {
-                spoken.left_out += 1;
-                return None;
-            }
-        }
         if known.len() >= MAX_KNOWN {
             known.clear();
         }
-        let spoken = Spoken {
+        let new = Spoken {
             at: now,
-            line: line.to_owned(),
             left_out: 0,
         };
-        Some(
-            known
-                .insert(whom.to_vec(), spoken)
-                .map_or(0, |before| before.left_out),
-        )
+        let Some(spoken) = known.get_mut(&(whom.to_vec(), kind)) else {
+            known.insert((whom.to_vec(), kind), new);
+            return Some(0);
+        };
+        if now.duration_since(spoken.at) < PERIOD {
+            spoken.left_out += 1;
+            return None;
+        }
+        Some(std::mem::replace(spoken, new).left_out)
+    }
+}
+
+/// A line with its control characters written out.
+fn printable(line: &str) -> String {
+    let write = |c: char| match c.is_control() {
+        true => c.escape_default().collect::<String>(),
+        false => c.to_string(),
+    };
+    line.chars().map(write).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_a_minute_of_each_kind_and_a_count_of_the_rest() {
+        let (limit, now) = (LogLimit::default(), Instant::now());
+        assert_eq!(limit.pass(b"alice", "locked", now), Some(0));
+        assert_eq!(limit.pass(b"alice", "locked", now), None);
+        assert_eq!(limit.pass(b"alice", "draining", now), Some(0));
+        assert_eq!(limit.pass(b"bob", "locked", now), Some(0));
+        assert_eq!(limit.pass(b"alice", "locked", now + PERIOD), Some(1));
+        assert_eq!(limit.pass(b"alice", "locked", now + 2 * PERIOD), Some(0));
+    }
+
+    #[test]
+    fn a_name_cannot_forge_a_line() {
+        assert_eq!(
+            printable("x\nlistindexfs: all is well\u{1b}"),
+            "x\\nlistindexfs: all is well\\u{1b}"
+        );
+        assert_eq!(printable("jörg"), "jörg");
     }
 }

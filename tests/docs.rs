@@ -280,6 +280,11 @@ fn troubles() -> Vec<(Trouble, &'static str)> {
             path: path(),
             source: error(libc::ESTALE),
         },
+        Trouble::TooMany {
+            path: path(),
+            count: 99,
+            limit: 32,
+        },
         Trouble::Draining(vec![7]),
         Trouble::Overtaken,
         Trouble::Backing {
@@ -292,6 +297,7 @@ fn troubles() -> Vec<(Trouble, &'static str)> {
         Trouble::Symlink { .. } => "is or leads through a symbolic link, which is never followed",
         Trouble::WrongKind { .. } => "is not a regular file: remove it",
         Trouble::TooBig { .. } => "that are pulled",
+        Trouble::TooMany { .. } => "more files begin with the prefix",
         Trouble::Locked { .. } => "stayed locked for",
         Trouble::TimedOut(_) => "no answer within check_timeout=",
         Trouble::NoPath(_) => "no INDEX for this user name",

@@ -1,15 +1,12 @@
 //! CREATE and MKDIR: what is made belongs to the caller from its first moment.
 
-use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 
 use super::error::{FsError, Result};
 use super::lookup::LEVEL_MODE;
-use super::open::handle_of;
 use super::place::{Place, Role, is_private};
 use super::{Call, Core, Found, Handle, c_name, stale};
 use crate::store::Node;
@@ -54,13 +51,11 @@ impl Core {
         let file = made?;
         let node = self.store.node_of(&file)?;
         let attr = self.store.attr_of(node, &file)?;
+        let handle = self.opened(call, node, operation.as_ref());
         if let Some(operation) = &operation {
-            self.hold(call, operation);
             operation.state().wrote(call.caller.pid);
         }
-        self.opens
-            .add(node, operation.as_ref().map(|o| Arc::clone(o.state())));
-        Ok((self.found(name, attr), handle_of(call)))
+        Ok((self.found(name, attr), handle))
     }
 
     /// Where there is no room to make it Dovecot keeps its list index in memory: it is a ghost.
@@ -138,7 +133,7 @@ impl Core {
         dir: &OwnedFd,
         names: &[&OsStr],
     ) -> Result<Option<Operation>> {
-        if !names.iter().any(|name| self.is_managed(name)) {
+        if !names.iter().any(|name| self.is_counted(name)) {
             return Ok(None);
         }
         let Place::UserDir(user) = self.place_of(dir)? else {

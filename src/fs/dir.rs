@@ -20,6 +20,11 @@ use crate::store::Node;
 /// Offsets up to here are those of `.` and `..`.
 const FIRST_OFFSET: u64 = 3;
 
+/// More than fit into the kernel's largest READDIR.
+const MAX_ENTRIES: usize = 4096;
+/// So many listings are kept; others are made anew for each READDIR. Anybody may open directories.
+const MAX_LISTINGS: usize = 64;
+
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -33,7 +38,7 @@ pub struct Entry {
     pub name: OsString,
 }
 
-/// Listings under way. One that is not found here, since another worker began it, is made anew.
+/// Listings under way. One that is not found here is made anew.
 #[derive(Debug, Default)]
 pub struct Listings {
     open: DashMap<u64, Arc<Vec<Entry>>>,
@@ -60,12 +65,15 @@ impl Core {
             Some(entries) if offset > 0 => entries,
             _ => {
                 let entries = Arc::new(self.list(node)?);
-                self.listings.open.insert(handle.0, Arc::clone(&entries));
+                if self.listings.open.len() < MAX_LISTINGS {
+                    self.listings.open.insert(handle.0, Arc::clone(&entries));
+                }
                 entries
             }
         };
         let from = entries.partition_point(|entry| entry.offset <= offset);
-        Ok(entries[from..].to_vec())
+        let to = entries.len().min(from + MAX_ENTRIES);
+        Ok(entries[from..to].to_vec())
     }
 
     /// Ends a listing.

@@ -50,6 +50,7 @@ impl FsError {
     /// What the caller is told.
     pub fn errno(&self) -> i32 {
         match self {
+            FsError::Backing(e) if e.kind() == io::ErrorKind::InvalidInput => libc::EINVAL,
             FsError::Backing(e) => e.raw_os_error().unwrap_or(libc::EIO),
             FsError::Stale => libc::ESTALE,
             FsError::Absent => libc::ENOENT,

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{FallocateFlags, OFlags, StatVfs};
+use rustix::fs::{OFlags, StatVfs};
 
 use super::error::Result;
 use super::{Call, Core, Handle, stale};
@@ -41,8 +41,8 @@ impl Core {
         offset: u64,
         data: &[u8],
     ) -> Result<usize> {
-        let file = self.store.open_file(node, OFlags::WRONLY).map_err(stale)?;
         let write = || {
+            let file = self.store.open_file(node, OFlags::WRONLY)?;
             let mut done = 0;
             while done < data.len() {
                 match file.write_at(&data[done..], offset + done as u64) {
@@ -54,24 +54,6 @@ impl Core {
             Ok(done)
         };
         self.change_open(call, node, handle, write)
-    }
-
-    /// Reserves or punches room.
-    ///
-    /// # Errors
-    /// As `fallocate(2)`.
-    pub fn fallocate(
-        &self,
-        call: &Call,
-        node: Node,
-        handle: Handle,
-        flags: FallocateFlags,
-        offset: u64,
-        len: u64,
-    ) -> Result<()> {
-        let file = self.store.open_file(node, OFlags::WRONLY).map_err(stale)?;
-        let reserve = || Ok(rustix::fs::fallocate(&file, flags, offset, len)?);
-        self.change_open(call, node, handle, reserve)
     }
 
     /// Changes an open file. Who has changed a list index is fenced at its end; who could not is a ghost.

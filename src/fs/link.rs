@@ -52,7 +52,10 @@ impl Core {
         let Place::UserDir(user) = self.place_of(dir)? else {
             return Ok(());
         };
-        let _operation = self.enter(&self.gate.user(&user))?;
+        // Never waits: the kernel keeps the whole bucket locked meanwhile.
+        let Ok(_operation) = self.gate.user(&user).enter() else {
+            return Ok(());
+        };
         let entries = rustix::fs::Dir::read_from(dir)?.collect::<rustix::io::Result<Vec<_>>>()?;
         let mut names = entries.iter().map(|entry| entry.file_name().to_bytes());
         if names.all(|name| matches!(name, b"." | b"..") || name == LASTHOST.as_bytes()) {
@@ -81,16 +84,22 @@ impl Core {
             return Err(FsError::CrossDirectory.into());
         }
         self.refuse_moving_users(&old, from.1)?;
-        let _operation = self.change(call, &new, &[from.1, to.1])?;
-        let kept = match flags.is_empty() {
-            true => self.store.keep(&self.opens, &new, &new_name)?,
-            false => None, // NOREPLACE and EXCHANGE leave no file without a name
-        };
-        let renamed = rustix::fs::renameat_with(&old, &old_name, &new, &new_name, flags);
-        if let (Err(_), Some(kept)) = (renamed, kept) {
-            self.store.unkeep(&self.opens, kept);
+        if flags.contains(RenameFlags::EXCHANGE) {
+            self.refuse_moving_users(&new, to.1)?;
         }
-        Ok(renamed?)
+        let _operation = self.change(call, &new, &[from.1, to.1])?;
+        match flags {
+            flags if flags.is_empty() => {
+                Ok(self
+                    .store
+                    .replace(&self.opens, (&old, &new), &old_name, &new_name)?)
+            }
+            // These leave no file without a name.
+            RenameFlags::NOREPLACE | RenameFlags::EXCHANGE => Ok(rustix::fs::renameat_with(
+                &old, &old_name, &new, &new_name, flags,
+            )?),
+            _ => Err(FsError::Backing(std::io::ErrorKind::InvalidInput.into()).into()),
+        }
     }
 
     /// A user's directory elsewhere would be another user's, or nobody's.

@@ -59,11 +59,16 @@ impl Core {
         match self.role(name) {
             Role::Log => self.lookup_missing_log(call, &dir, name, c_name),
             Role::Plain => self.materialise(&dir, name, c_name),
-            Role::Managed | Role::NewLock | Role::Record => Err(FsError::Absent.into()),
+            Role::Managed | Role::NewLock | Role::Temp | Role::Record => {
+                Err(FsError::Absent.into())
+            }
         }
     }
 
     /// The gate may pull L: that is what the lookup waits for.
+    ///
+    /// Not for who holds list index files open: before it renames `L.newlock` to L the kernel looks L up,
+    /// and renames must not fail. It passed the gate when it made them, or is a ghost by now.
     fn lookup_missing_log(
         &self,
         call: &Call,
@@ -74,7 +79,11 @@ impl Core {
         let Place::UserDir(user) = self.place_of(dir)? else {
             return Err(self.misfit(dir).into());
         };
-        let _operation = self.admit(call, &self.gate.user(&user))?;
+        let state = self.gate.user(&user);
+        if state.is_held_by(call.caller.pid) {
+            return Err(FsError::Absent.into());
+        }
+        let _operation = self.admit(call, &state)?;
         match self.store.attr_at(dir, c_name) {
             Ok(attr) => Ok(self.found(name, attr)),
             Err(e) => Err(e.into()),

@@ -30,17 +30,24 @@ impl Core {
             return Err(FsError::Stale.into()); // unlinked since the kernel looked it up
         }
         let operation = self.may_open(call, &file, &path, &name, flags)?;
-        // Purged while the caller waited: the descriptor keeps the inode, but it has no name any more.
-        let links = rustix::fs::fstat(&file)?.st_nlink;
-        if links == 0 {
+        let handle = self.opened(call, node, operation.as_ref());
+        // Purged or replaced meanwhile: the descriptor keeps the inode, but it has no name any more.
+        // Asked after the file counts as open, since from then on it keeps one.
+        if rustix::fs::fstat(&file)?.st_nlink == 0 {
+            self.release(node, handle)?;
             return Err(FsError::Stale.into());
         }
-        if let Some(operation) = &operation {
+        Ok(handle)
+    }
+
+    /// Counts a file as open.
+    pub(super) fn opened(&self, call: &Call, node: Node, operation: Option<&Operation>) -> Handle {
+        if let Some(operation) = operation {
             self.hold(call, operation);
         }
         self.opens
-            .add(node, operation.as_ref().map(|o| Arc::clone(o.state())));
-        Ok(handle_of(call))
+            .add(node, operation.map(|o| Arc::clone(o.state())));
+        handle_of(call)
     }
 
     /// Asks the gate where it stands; `None` for files it has nothing to do with.
@@ -60,14 +67,14 @@ impl Core {
             (Role::Log, Place::UserDir(user)) => self.admit(call, &self.gate.user(&user)).map(Some),
             (_, Place::UserDir(user)) => self.enter(&self.gate.user(&user)).map(Some),
             (Role::Log, _) => Err(self.misfit_at(path).into()),
-            (Role::NewLock | Role::Managed, _) => Ok(None),
+            (Role::NewLock | Role::Managed | Role::Temp, _) => Ok(None),
         }
     }
 
     /// While Dovecot rotates, L bears a second name, and the path tells either.
     fn role_of_file(&self, file: &OwnedFd, path: &[Vec<u8>], name: &OsStr) -> Result<Role> {
         let role = self.role(name);
-        if role != Role::Managed || rustix::fs::fstat(file)?.st_nlink < 2 {
+        if role == Role::Log || rustix::fs::fstat(file)?.st_nlink < 2 {
             return Ok(role);
         }
         let dir = self

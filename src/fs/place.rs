@@ -33,6 +33,9 @@ pub enum Role {
     NewLock,
     /// Any other managed name: follows L.
     Managed,
+    /// What a dotlock is made of with `dotlock_use_excl=no`, then linked and renamed to `L.newlock` and L:
+    /// who has it open counts, but it is neither pulled nor purged.
+    Temp,
     /// The record, which users may see and remove but not make.
     Record,
     /// A plain file.
@@ -76,6 +79,7 @@ impl Core {
             Some(b".log") => Role::Log,
             Some(b".log.newlock") => Role::NewLock,
             Some(_) => Role::Managed,
+            None if name.as_bytes().starts_with(b".temp.") => Role::Temp,
             None => Role::Plain,
         }
     }
@@ -83,6 +87,11 @@ impl Core {
     /// Whether a name is managed.
     pub(super) fn is_managed(&self, name: &OsStr) -> bool {
         is_managed(&self.config.prefixes, name)
+    }
+
+    /// Whether who has a file of this name open counts as a holder of the list index.
+    pub(super) fn is_counted(&self, name: &OsStr) -> bool {
+        !matches!(self.role(name), Role::Plain | Role::Record)
     }
 
     /// One line about a list index that is no user's: LISTINDEX= and layout= disagree.
@@ -94,7 +103,7 @@ impl Core {
             path.to_string_lossy(),
             self.config.layout.as_str(),
         );
-        self.misfits.warn(path.as_bytes(), &line);
+        self.misfits.warn(path.as_bytes(), "misfit", &line);
         FsError::Misfit
     }
 }

@@ -6,7 +6,7 @@ mod reply;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use fuser::{
@@ -15,7 +15,7 @@ use fuser::{
     ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL,
     TimeOrNow, WriteFlags,
 };
-use rustix::fs::{FallocateFlags, OFlags, Timespec, Timestamps};
+use rustix::fs::{OFlags, Timespec, Timestamps};
 
 use self::notify::Invalidator;
 use self::reply::{Replied, Runner};
@@ -31,11 +31,16 @@ use crate::user::steps;
 /// Threads that read requests, at least and at most. As many as there are cores serve best: more only
 /// wake each other up, and slow work has threads of its own.
 const READERS: std::ops::RangeInclusive<usize> = 2..=8;
+/// How long the end of a mount waits for fences.
+const LAST_FENCES: Duration = Duration::from_secs(10);
 /// The largest WRITE, bytes. A list index is smaller; each reader keeps a buffer of fuser's own size.
 const MAX_WRITE: u32 = 1 << 20;
 
 /// A session with the kernel.
-pub struct Server(Session<Adapter>);
+pub struct Server {
+    session: Session<Adapter>,
+    gate: Arc<Gate>,
+}
 
 impl Server {
     /// Begins to serve a mount made on `dev_fuse`: does the INIT handshake.
@@ -56,22 +61,28 @@ impl Server {
             on_step: steps::crash_from_env(),
         };
         let gate = Gate::new(parts).context("failed to start the gate")?;
-        let core = Core::new(config, store, gate);
+        let core = Core::new(config, store, Arc::clone(&gate));
         let adapter = Adapter {
             run: Runner::new(core),
         };
         let session = Session::from_fd(adapter, dev_fuse, SessionACL::All, session_config())
             .context("failed to shake hands with the kernel")?;
         invalidator.attach(session.notifier());
-        Ok(Server(session))
+        Ok(Server { session, gate })
     }
 
-    /// Serves until the mount ends.
+    /// Serves until the mount ends, and then until the fences that its last sessions left are set.
     ///
     /// # Errors
     /// When `/dev/fuse` fails.
     pub fn run(self) -> std::io::Result<()> {
-        self.0.run()
+        let outcome = self.session.run();
+        if !self.gate.wait_quiet(LAST_FENCES) {
+            log::warn!(
+                "not all fences are set: other hosts may not know of the last changes made here"
+            );
+        }
+        outcome
     }
 }
 
@@ -428,23 +439,18 @@ impl Filesystem for Adapter {
         reply.error(Errno::ENOSYS);
     }
 
+    // Dovecot makes do without, and a caller could reserve what others need.
     fn fallocate(
         &self,
-        req: &Request,
-        ino: INodeNo,
-        fh: FileHandle,
-        offset: u64,
-        length: u64,
-        mode: i32,
+        _req: &Request,
+        _ino: INodeNo,
+        _fh: FileHandle,
+        _offset: u64,
+        _length: u64,
+        _mode: i32,
         reply: ReplyEmpty,
     ) {
-        let mode = FallocateFlags::from_bits_retain(mode as u32);
-        self.run.op(
-            "fallocate",
-            req,
-            move |fs, call| fs.fallocate(call, Node(ino.0), Handle(fh.0), mode, offset, length),
-            reply,
-        );
+        reply.error(Errno::ENOSYS);
     }
 }
 

@@ -14,6 +14,7 @@ use rustix::fs::StatVfs;
 
 use crate::fs::error::{FsError, Result, Stop};
 use crate::fs::{Call, Core, DirEntry, FOREVER, Found, Handle};
+use crate::log_limit::LogLimit;
 use crate::store::Attr;
 use crate::user::process::Caller;
 
@@ -31,12 +32,14 @@ pub trait Replied<T>: Send + 'static {
 /// Runs operations of the core.
 pub struct Runner {
     core: Arc<Core>,
+    limit: Arc<LogLimit>,
 }
 
 /// An operation on its way to its reply.
 struct Running<O, R> {
     name: &'static str,
     core: Arc<Core>,
+    limit: Arc<LogLimit>,
     call: Call,
     op: O,
     reply: R,
@@ -47,6 +50,7 @@ impl Runner {
     pub fn new(core: Core) -> Self {
         Runner {
             core: Arc::new(core),
+            limit: Arc::default(),
         }
     }
 
@@ -64,6 +68,7 @@ impl Runner {
         Running {
             name,
             core: Arc::clone(&self.core),
+            limit: Arc::clone(&self.limit),
             call: call(req),
             op,
             reply,
@@ -82,8 +87,10 @@ impl Runner {
         let call = call(req);
         match guarded(|| op(&self.core, &call)) {
             Ok(value) => reply.answer(value),
-            Err(Stop::Error(e)) => fail(name, &call, &e, reply),
-            Err(Stop::Gate(_) | Stop::Directory(_)) => fail(name, &call, &FsError::Panicked, reply),
+            Err(Stop::Error(e)) => fail(&self.limit, name, &call, &e, reply),
+            Err(Stop::Gate(_) | Stop::Directory(_)) => {
+                fail(&self.limit, name, &call, &FsError::Panicked, reply)
+            }
         }
     }
 }
@@ -96,7 +103,7 @@ impl<O, R> Running<O, R> {
     {
         match guarded(|| (self.op)(&self.core, &self.call)) {
             Ok(value) => self.reply.answer(value),
-            Err(Stop::Error(e)) => fail(self.name, &self.call, &e, self.reply),
+            Err(Stop::Error(e)) => fail(&self.limit, self.name, &self.call, &e, self.reply),
             Err(Stop::Directory(state)) => state.park(Box::new(move || self.go())),
             Err(Stop::Gate(user)) => {
                 let gate = Arc::clone(self.core.gate());
@@ -127,8 +134,16 @@ fn guarded<T>(op: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(op)).unwrap_or(Err(FsError::Panicked.into()))
 }
 
-fn fail<T>(name: &str, call: &Call, e: &FsError, reply: impl Replied<T>) {
-    log::log!(e.level(), "{name} by pid {}: {e}", call.caller.pid);
+/// Answers with the errno. What is worth a line gets one, but a caller cannot fill the log.
+fn fail<T>(limit: &LogLimit, name: &'static str, call: &Call, e: &FsError, reply: impl Replied<T>) {
+    let caller = call.caller;
+    match e.level() {
+        log::Level::Debug => log::debug!("{name} by pid {}: {e}", caller.pid),
+        level => {
+            let line = format!("{name} by uid {} (pid {}): {e}", caller.uid, caller.pid);
+            limit.log(level, &caller.uid.to_ne_bytes(), name, &line);
+        }
+    }
     reply.fail(Errno::from_i32(e.errno()));
 }
 

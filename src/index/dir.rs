@@ -337,12 +337,21 @@ fn walk(at: &IndexPath, mounts: &MountTable, fs: &IndexFs) -> Result<Option<Owne
         Err(Errno::NOENT) => return absent_base(&at.base, mounts, fs).map(|()| None),
         Err(e) => return Err(io_at("open", &at.base)(e.into())),
     };
+    let mut asked = false;
     for _ in 0..ESTALE_TRIES {
         match rustix::fs::openat2(&base, &at.rest, dir, Mode::empty(), BENEATH) {
             Ok(index) => return Ok(Some(index)),
+            Err(Errno::NOENT) if asked => {
+                check_fs_of(deepest_existing(&base, &at.rest)?, &at.path(), mounts, fs)?;
+                return Ok(None);
+            }
+            // That may be remembered for a minute: ask the server about the deepest directory there is.
             Err(Errno::NOENT) => {
-                let deepest = deepest_existing(base, &at.rest);
-                return check_fs_of(&deepest, &at.path(), mounts, fs).map(|()| None);
+                let deepest = deepest_existing(&base, &at.rest)?;
+                let sync = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+                rustix::fs::statx(deepest, "", sync, fields())
+                    .map_err(|e| io_at("stat what is above", &at.path())(e.into()))?;
+                asked = true;
             }
             Err(Errno::AGAIN) => {} // somebody renamed on the way
             Err(Errno::LOOP) => return Err(Trouble::Symlink { path: at.path() }),
@@ -377,9 +386,9 @@ fn absent_base(base: &Path, mounts: &MountTable, fs: &IndexFs) -> Result<(), Tro
     above.map_or(Ok(()), |above| check_fs_of(&above, base, mounts, fs))
 }
 
-fn deepest_existing(base: OwnedFd, rest: &Path) -> OwnedFd {
+fn deepest_existing(base: &OwnedFd, rest: &Path) -> Result<OwnedFd, Trouble> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut at = base;
+    let mut at = base.try_clone().map_err(io_at("open", rest))?;
     for name in rest
         .components()
         .filter(|c| matches!(c, Component::Normal(_)))
@@ -389,7 +398,7 @@ fn deepest_existing(base: OwnedFd, rest: &Path) -> OwnedFd {
             Err(_absent) => break,
         }
     }
-    at
+    Ok(at)
 }
 
 fn check_fs_of(

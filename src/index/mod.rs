@@ -53,6 +53,18 @@ pub enum Trouble {
         /// What is pulled at most, bytes.
         limit: u64,
     },
+    /// More files than any list index has.
+    #[error(
+        "{path} and {count} more files begin with the prefix, more than the {limit} that are pulled: remove them, Dovecot rebuilds the list index"
+    )]
+    TooMany {
+        /// The log.
+        path: PathBuf,
+        /// How many others there are.
+        count: usize,
+        /// How many are pulled at most.
+        limit: usize,
+    },
     /// Somebody else holds the lock.
     #[error(
         "{path} stayed locked for {waited:?}: a stock Dovecot backend is using it; if none is, remove a stale {path}.lock"
@@ -95,6 +107,26 @@ pub enum Trouble {
     },
 }
 
+impl Trouble {
+    /// A word for each kind: lines of one kind about one user are limited together.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Trouble::WrongFs { .. } => "wrong file system",
+            Trouble::Symlink { .. } => "symbolic link",
+            Trouble::WrongKind { .. } => "wrong kind",
+            Trouble::TooBig { .. } => "too big",
+            Trouble::TooMany { .. } => "too many",
+            Trouble::Locked { .. } => "locked",
+            Trouble::TimedOut(_) => "timed out",
+            Trouble::NoPath(_) => "no path",
+            Trouble::Io { .. } => "input/output",
+            Trouble::Draining(_) => "draining",
+            Trouble::Overtaken => "overtaken",
+            Trouble::Backing { .. } => "backing",
+        }
+    }
+}
+
 /// What an operator can do about an errno, where something general can be said.
 fn mend(e: &io::Error) -> &'static str {
     match e.raw_os_error() {
@@ -108,9 +140,9 @@ fn mend(e: &io::Error) -> &'static str {
     }
 }
 
+/// The first few: a line must stay readable however many sessions there are.
 fn pids(pids: &[u32]) -> String {
-    pids.iter()
-        .map(u32::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    let some: Vec<_> = pids.iter().take(5).map(u32::to_string).collect();
+    let more = if pids.len() > some.len() { " …" } else { "" };
+    format!("{}{more}", some.join(", "))
 }

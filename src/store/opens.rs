@@ -34,14 +34,16 @@ impl<O> Default for Opens<O> {
 impl<O: Clone> Opens<O> {
     /// Counts one more OPEN or CREATE of `node`.
     pub fn add(&self, node: Node, owner: Option<O>) {
-        self.files
-            .entry(node)
-            .or_insert(Open {
-                count: 0,
-                orphan: false,
-                owner,
-            })
-            .count += 1;
+        let mut file = self.files.entry(node).or_insert(Open {
+            count: 0,
+            orphan: false,
+            owner: None,
+        });
+        file.count += 1;
+        // A file that has become a list index since it was first opened.
+        if file.owner.is_none() {
+            file.owner = owner;
+        }
     }
 
     /// Counts one RELEASE. `last` runs under the node's lock when none is left and the file is an orphan.

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::opens::Opens;
@@ -64,40 +64,34 @@ impl Store {
         })
     }
 
-    /// Before `name` is renamed over: keeps the file it names now, if open, as an orphan.
-    /// Returns its node for [`Store::unkeep`], should the rename fail.
+    /// Renames `from` over `to`, both names in `dirs`; a file that `to` names and somebody has open becomes
+    /// an orphan. No OPEN of it comes between.
     ///
     /// # Errors
-    /// As `link(2)`.
-    pub fn keep<O: Clone>(
+    /// As `rename(2)`.
+    pub fn replace<O: Clone>(
         &self,
         opens: &Opens<O>,
-        dir: impl AsFd,
-        name: &CStr,
-    ) -> io::Result<Option<Node>> {
-        let node = match self.node_at(&dir, name) {
+        dirs: (&OwnedFd, &OwnedFd),
+        from: &CStr,
+        to: &CStr,
+    ) -> io::Result<()> {
+        let rename = || Ok(rustix::fs::renameat(dirs.0, from, dirs.1, to)?);
+        let node = match self.node_at(dirs.1, to) {
             Ok(node) => node,
-            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return rename(),
             Err(e) => return Err(e),
         };
         opens.with(node, |open| match open {
-            Some(open) if self.links(&dir, name)? == 1 => {
-                rustix::fs::linkat(&dir, name, &self.root, orphan_path(node), AtFlags::empty())?;
+            Some(open) if self.links(dirs.1, to)? == 1 && self.node_at(dirs.0, from)? != node => {
+                // Exchanged first and moved away then: a second link would need an inode more.
+                rustix::fs::renameat_with(dirs.0, from, dirs.1, to, RenameFlags::EXCHANGE)?;
+                rustix::fs::renameat(dirs.0, from, &self.root, orphan_path(node))?;
                 open.orphan = true;
-                Ok(Some(node))
+                Ok(())
             }
-            _ => Ok(None),
+            _ => rename(),
         })
-    }
-
-    /// Undoes [`Store::keep`].
-    pub fn unkeep<O: Clone>(&self, opens: &Opens<O>, node: Node) {
-        opens.with(node, |open| {
-            self.drop_orphan(node);
-            if let Some(open) = open {
-                open.orphan = false;
-            }
-        });
     }
 
     /// After the last RELEASE: the orphan goes.

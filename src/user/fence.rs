@@ -94,7 +94,7 @@ fn set(gate: &Gate, state: &UserState, dir: &IndexDir) -> Result<(), Trouble> {
             Some(claim::put(
                 dir,
                 &gate.config.host,
-                &LastHost::nobody(),
+                &LastHost::nobody().warning_of(logs_in(gate, dir)?),
                 &gate.on_step,
             )?)
         }

@@ -56,7 +56,7 @@ impl<'a> Flight<'a> {
 
     fn attempt(&self) -> Result<(), Trouble> {
         // Ghosts count as they were when the check began.
-        let haunted = self.gate.lay_ghosts(self.state);
+        let haunted = self.gate.lay_ghosts(self.state, Some(self.creds));
         let view = self.look(haunted).inspect_err(|_| self.state.void())?;
         let decision = decide(view.seen, haunted);
         log::debug!(

@@ -28,6 +28,9 @@ use crate::options::Config;
 use crate::store::Store;
 use crate::template::{ExpandError, User};
 
+/// The longest a run waits for the lock of a stock log.
+const MAX_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the gate tells who asked.
 #[derive(Debug)]
 pub enum Answer {
@@ -43,6 +46,16 @@ pub struct Waiter {
     creds: Arc<Creds>,
     until: Instant,
     done: Box<dyn FnOnce(Answer) + Send>,
+}
+
+impl Waiter {
+    fn as_ghost(&self) -> Ghost {
+        Ghost {
+            process: self.process,
+            creds: Arc::clone(&self.creds),
+            why: Why::Refused,
+        }
+    }
 }
 
 impl std::fmt::Debug for Waiter {
@@ -133,6 +146,19 @@ impl Gate {
         !inner.queue.running && inner.queue.is_empty()
     }
 
+    /// Waits until no run is under way and no fence is due for any user; `false` when that took too long.
+    pub fn wait_quiet(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let busy = |inner: &Inner| inner.queue.running || !inner.queue.is_empty();
+        while !self.users.matching(busy).is_empty() {
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        true
+    }
+
     /// A caller as the process and the rights it is.
     pub fn who(&self, caller: Caller) -> (Process, Creds) {
         (
@@ -173,20 +199,16 @@ impl Gate {
         if process.pid == 0 || !self.housekeeper.haunted() {
             return;
         }
-        for state in self
+        let is_ghost = |ghost: &Ghost| ghost.process == process && ghost.why != Why::MovedOn;
+        let left = self
             .users
-            .matching(|inner| inner.ghosts.iter().any(|g| g.process == process))
-        {
-            if state.user != *now {
-                let mut inner = state.lock();
-                inner
-                    .ghosts
-                    .iter_mut()
-                    .filter(|g| g.process == process)
-                    .for_each(|g| g.why = Why::MovedOn);
-            }
+            .matching(|inner| inner.ghosts.iter().any(is_ghost));
+        for state in left.iter().filter(|state| state.user != *now) {
+            let mut inner = state.lock();
+            let ghosts = inner.ghosts.iter_mut().filter(|g| g.process == process);
+            ghosts.for_each(|g| g.why = Why::MovedOn);
+            self.housekeeper.wake();
         }
-        self.housekeeper.wake();
     }
 
     /// Starts a run for the user unless one is under way.
@@ -212,7 +234,7 @@ impl Gate {
         };
         self.fence(state, writers);
         if lay {
-            self.lay_ghosts(state);
+            self.lay_ghosts(state, None);
         }
         self.run_flight(state);
         drop(guard);
@@ -252,12 +274,12 @@ impl Gate {
 
     /// Refused openers are ghosts, marked before they are answered: what they change nobody will see.
     fn refuse(&self, state: &UserState, mut inner: MutexGuard<'_, Inner>, refused: Vec<Waiter>) {
-        let new = refused.iter().map(|w| Ghost {
-            process: w.process,
-            creds: Arc::clone(&w.creds),
-            why: Why::Refused,
-        });
-        self.haunt(state, &mut inner, new.collect());
+        // No mail process runs as root: what looks at the files as root (grep, a backup) changes no mail.
+        let mail = refused.iter().filter(|waiter| waiter.creds.uid != 0);
+        let new: Vec<_> = mail.map(Waiter::as_ghost).collect();
+        if !new.is_empty() {
+            self.haunt(state, &mut inner, new);
+        }
         drop(inner);
         refused
             .into_iter()
@@ -289,10 +311,8 @@ impl Gate {
 
     /// One clear line for the operator.
     pub(super) fn report(&self, user: &User, trouble: &Trouble) {
-        self.limit.warn(
-            user.as_bytes(),
-            &format!("{user}: list index refused: {trouble}"),
-        );
+        let line = format!("{user}: list index refused: {trouble}");
+        self.limit.warn(user.as_bytes(), trouble.kind(), &line);
     }
 
     /// A handle on a managed file is released.
@@ -332,20 +352,22 @@ impl Gate {
             "{}: list index not written: {e}; it is made anew once its sessions have ended",
             state.user
         );
-        self.limit.warn(state.user.as_bytes(), &line);
+        self.limit.warn(state.user.as_bytes(), "not written", &line);
         self.haunt(state, &mut state.lock(), vec![ghost]);
     }
 
-    /// Lays ghosts whose time is over: one stays until its fence is set. Tells whether the user has any left.
-    pub(super) fn lay_ghosts(&self, state: &Arc<UserState>) -> bool {
+    /// Lays ghosts whose time is over: one stays until its fence is set, with its own rights or with those
+    /// of who asks now. Tells whether the user has any left.
+    pub(super) fn lay_ghosts(&self, state: &Arc<UserState>, asking: Option<&Creds>) -> bool {
         let ended = state.ended_ghosts(&*self.processes);
         let mut tried: Vec<&Creds> = Vec::new();
-        for ghost in &ended {
-            if tried.contains(&&*ghost.creds) {
+        let rights = ended.iter().map(|ghost| &*ghost.creds);
+        for creds in rights.chain(asking.filter(|_| !ended.is_empty())) {
+            if tried.contains(&creds) {
                 continue;
             }
-            tried.push(&ghost.creds);
-            match fence::after_ghost(self, state, &ghost.creds) {
+            tried.push(creds);
+            match fence::after_ghost(self, state, creds) {
                 // Set once, it holds for all that has ended.
                 Ok(()) => return self.forget_ghosts(state, &ended),
                 Err(e) => self.report(&state.user, &e),
@@ -419,9 +441,10 @@ impl Gate {
         })
     }
 
+    /// How long a run waits for a lock: stock Dovecot holds it for milliseconds, and meanwhile others of
+    /// the user's directory wait too.
     pub(super) fn patience(&self) -> Duration {
-        // A lock that others hold must not make the opener time out: that would leave the run under way.
-        self.config.check_timeout / 2
+        (self.config.check_timeout / 4).min(MAX_PATIENCE)
     }
 }
 

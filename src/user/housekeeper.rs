@@ -29,6 +29,8 @@ struct Due {
     /// The earliest deadline of anybody who waits.
     next: Option<Instant>,
     haunted: bool,
+    /// How often somebody became a ghost.
+    haunts: u64,
     now: bool,
     ended: bool,
 }
@@ -55,7 +57,9 @@ impl Housekeeper {
 
     /// Some user has ghosts.
     pub(super) fn haunt(&self) {
-        self.agenda.due.lock().haunted = true;
+        let mut due = self.agenda.due.lock();
+        due.haunted = true;
+        due.haunts += 1;
         self.agenda.changed.notify_one();
     }
 
@@ -121,9 +125,10 @@ fn refuse_late(gate: &Arc<Gate>) {
 }
 
 fn end_ghosts(gate: &Arc<Gate>) {
-    // Cleared first: who becomes a ghost meanwhile sets it again.
-    gate.housekeeper().agenda.due.lock().haunted = false;
-    if gate.look_at_ghosts() {
-        gate.housekeeper().haunt();
-    }
+    let agenda = &gate.housekeeper().agenda;
+    let before = agenda.due.lock().haunts;
+    let haunted = gate.look_at_ghosts();
+    let mut due = agenda.due.lock();
+    // Who became a ghost during the look counts.
+    due.haunted = haunted || due.haunts != before;
 }

@@ -19,6 +19,9 @@ use crate::index::lock::LockedLog;
 /// The most that is pulled of one user, bytes: list indexes have kilobytes, a megabyte at most.
 pub const MAX_PULL: u64 = 64 << 20;
 
+/// The most files that are pulled of one prefix: Dovecot has three.
+const MAX_FILES: usize = 32;
+
 /// One prefix's list index, locked on NFS.
 #[derive(Debug)]
 pub struct Source<'a> {
@@ -42,6 +45,13 @@ pub fn lock<'a>(gate: &Gate, dir: &'a IndexDir) -> Result<Vec<Source<'a>>, Troub
             is_managed(std::slice::from_ref(prefix), name) && !is_passing(name) && *name != *log
         };
         let others = dir.names(wanted)?;
+        if others.len() > MAX_FILES {
+            return Err(Trouble::TooMany {
+                path: dir.path_of(&log),
+                count: others.len(),
+                limit: MAX_FILES,
+            });
+        }
         sources.push(Source {
             log,
             identity: locked.log.identity,

@@ -187,6 +187,11 @@ impl UserState {
         }
     }
 
+    /// Whether `pid` has managed files open.
+    pub fn is_held_by(&self, pid: u32) -> bool {
+        self.lock().holders.contains_key(&pid)
+    }
+
     /// A process that holds files open changes the list index.
     pub fn wrote(&self, pid: u32) {
         if let Some(holder) = self.lock().holders.get_mut(&pid) {

@@ -21,6 +21,8 @@ use rustix::fs::{OFlags, RenameFlags};
 use tempfile::TempDir;
 
 pub const USER: &str = "alice";
+/// Whose mail it is; root would not count as a mail process.
+pub const MAIL_UID: u32 = 1500;
 const LOG: &str = "dovecot.list.index.log";
 
 /// A set of changes of the mailbox, by number.
@@ -218,6 +220,12 @@ impl Host {
             handle,
         };
         self.write(pid, open, truth);
+        // The kernel looks the rename's target up.
+        let target = self.run(pid, |fs, call| fs.lookup(call, dir, OsStr::new(LOG)));
+        assert!(
+            matches!(target, Ok(_) | Err(libc::ENOENT)),
+            "renames never fail"
+        );
         self.run(pid, |fs, call| {
             fs.rename(
                 call,
@@ -297,8 +305,8 @@ impl Host {
         let mut call = Call {
             caller: Caller {
                 pid,
-                uid: 0,
-                gid: 0,
+                uid: MAIL_UID,
+                gid: MAIL_UID,
             },
             verdict: None,
         };
@@ -381,4 +389,9 @@ pub fn format(changes: &Content) -> String {
 /// INDEX/L of a stock backend.
 pub fn stock_log(index: &Path) -> PathBuf {
     index.join(LOG)
+}
+
+/// Gives a file of the store to the mail user.
+pub fn give(path: &Path) {
+    std::os::unix::fs::chown(path, Some(MAIL_UID), Some(MAIL_UID)).unwrap();
 }

@@ -1,13 +1,15 @@
 //! The reference: every change ever made, who made it, and what a session is promised.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use listindexfs::index::lasthost::{LASTHOST, LastHost};
 use listindexfs::user::steps::Step;
 use tempfile::TempDir;
 
-use super::host::{Content, Host, Invented, Open, Served, USER, format, parse, stock_log};
+use super::host::{
+    Content, Host, Invented, MAIL_UID, Open, Served, USER, format, give, parse, stock_log,
+};
 
 /// What happens.
 #[derive(Clone, Debug)]
@@ -100,6 +102,8 @@ pub struct World {
     truth: Content,
     /// The changes that every list index given out must contain.
     promised: Content,
+    /// What refused sessions changed whose daemon ended first: promised from the host's next login on.
+    unlaid: [Content; 3],
 }
 
 impl World {
@@ -118,8 +122,9 @@ impl World {
         };
         let host = |n: usize| Host::new(["a", "b", "c"][n], options(n), &processes);
         let hosts = (0..rules.hosts).map(host).map(Some).collect();
-        fs::create_dir(store.path().join(USER)).unwrap();
-        let (truth, promised) = Default::default();
+        make_index(&store.path().join(USER));
+        std::os::unix::fs::chown(store.path(), Some(MAIL_UID), None).unwrap();
+        let (truth, promised, unlaid) = Default::default();
         World {
             rules,
             store,
@@ -129,6 +134,7 @@ impl World {
             next: 0,
             truth,
             promised,
+            unlaid,
         }
     }
 
@@ -143,7 +149,7 @@ impl World {
             Act::RefusedLogin(host) => self.refused_login(host),
             Act::LockedLogin(host) => self.locked_login(host),
             Act::DeleteUser => self.delete_user(),
-            Act::MakeIndex => drop(fs::create_dir(self.index())),
+            Act::MakeIndex => make_index(&self.index()),
             Act::StockSession => self.stock_session(),
         }
         self.hosts.iter().flatten().for_each(Host::end_ghosts);
@@ -168,6 +174,8 @@ impl World {
         self.leave_others(Some(host));
         let pid = self.processes.start();
         let served = self.host(host).login(pid, &self.truth);
+        let unlaid = std::mem::take(&mut self.unlaid[host]);
+        self.promised.extend(unlaid);
         self.admit(host, pid, served);
     }
 
@@ -200,7 +208,7 @@ impl World {
         if let Some(open) = open {
             self.host(host).write(pid, open, &Content::from([change]));
         }
-        if self.is_held_by(host) {
+        if self.is_held_by(host, open.is_some()) {
             self.promised.insert(change);
         } else {
             self.sessions[n].lingering.insert(change);
@@ -245,8 +253,12 @@ impl World {
             .partition(|s| s.host == host);
         self.sessions = stay;
         let gone: Vec<Session> = gone;
-        gone.iter()
-            .for_each(|session| self.processes.end(session.pid));
+        for session in gone {
+            self.processes.end(session.pid);
+            if session.open.is_none() {
+                self.unlaid[host].extend(session.lingering);
+            }
+        }
         self.hosts[host] = self.hosts[host].take().map(Host::again);
     }
 
@@ -284,12 +296,13 @@ impl World {
 
     fn stock_session(&mut self) {
         self.leave_others(None);
-        let _ = fs::create_dir(self.index());
+        make_index(&self.index());
         let change = self.change();
         let mut content = self.stock_content().unwrap_or_else(|| self.truth.clone());
         content.insert(change);
         self.promised.insert(change);
         fs::write(stock_log(&self.index()), format(&content)).unwrap();
+        give(&stock_log(&self.index()));
     }
 
     /// Where sessions do not linger they end before the user goes elsewhere.
@@ -306,7 +319,7 @@ impl World {
         while !self.sessions.is_empty() {
             self.logout(0);
         }
-        let _ = fs::create_dir(self.index());
+        make_index(&self.index());
         for host in 0..self.rules.hosts {
             self.login(host);
             assert!(
@@ -319,15 +332,17 @@ impl World {
     }
 
     /// The promise covers changes made where the user is held: by its .lasthost, or by nobody.
-    fn is_held_by(&self, host: usize) -> bool {
+    /// A refused session's host holds the user only by a claim.
+    fn is_held_by(&self, host: usize, served: bool) -> bool {
         if self.rules.stock && self.rules.lingering && self.stock_content().is_some() {
             return false;
         }
         let Ok(text) = fs::read(self.index().join(LASTHOST)) else {
-            return true;
+            return served;
         };
         let lasthost = LastHost::parse(&text).expect("only we write it");
-        lasthost.instance.is_none() || lasthost.instance == Some(self.host(host).instance)
+        (served && lasthost.instance.is_none())
+            || lasthost.instance == Some(self.host(host).instance)
     }
 
     fn pick(&self, n: usize) -> Option<usize> {
@@ -340,5 +355,12 @@ impl World {
 
     fn index(&self) -> PathBuf {
         self.store.path().join(USER)
+    }
+}
+
+/// INDEX, unless it is there.
+fn make_index(index: &Path) {
+    if fs::create_dir(index).is_ok() {
+        give(index);
     }
 }
