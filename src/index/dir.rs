@@ -6,9 +6,9 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{
@@ -18,15 +18,16 @@ use rustix::io::Errno;
 
 use super::Trouble;
 use super::creds::Creds;
-use super::guard::{MountTable, accepts};
+use super::guard::MountTable;
 use super::lasthost::{Identity, LASTHOST, LastHost, MAX_LEN};
+use super::walk::{check_fs, walk};
 use crate::options::IndexFs;
 
-const BENEATH: ResolveFlags = ResolveFlags::BENEATH
+pub(super) const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
     .union(ResolveFlags::NO_MAGICLINKS);
 /// As often as Dovecot retries a path that answers ESTALE.
-const ESTALE_TRIES: usize = 10;
+pub(super) const ESTALE_TRIES: usize = 10;
 
 /// Where a user's INDEX lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -329,111 +330,7 @@ impl IndexDir {
     }
 }
 
-/// Walks down to INDEX. `None`: it, or a directory above it, does not exist.
-fn walk(at: &IndexPath, mounts: &MountTable, fs: &IndexFs) -> Result<Option<OwnedFd>, Trouble> {
-    let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let base = match rustix::fs::open(&at.base, dir, Mode::empty()) {
-        Ok(base) => base,
-        Err(Errno::NOENT) => return absent_base(&at.base, mounts, fs).map(|()| None),
-        Err(e) => return Err(io_at("open", &at.base)(e.into())),
-    };
-    let mut asked = false;
-    for _ in 0..ESTALE_TRIES {
-        match rustix::fs::openat2(&base, &at.rest, dir, Mode::empty(), BENEATH) {
-            Ok(index) => return Ok(Some(index)),
-            Err(Errno::NOENT) if asked => {
-                check_fs_of(deepest_existing(&base, &at.rest)?, &at.path(), mounts, fs)?;
-                return Ok(None);
-            }
-            // That may be remembered for a minute: ask the server about the deepest directory there is.
-            Err(Errno::NOENT) => {
-                let deepest = deepest_existing(&base, &at.rest)?;
-                let sync = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
-                rustix::fs::statx(deepest, "", sync, fields())
-                    .map_err(|e| io_at("stat what is above", &at.path())(e.into()))?;
-                asked = true;
-            }
-            Err(Errno::AGAIN) => {} // somebody renamed on the way
-            Err(Errno::LOOP) => return Err(Trouble::Symlink { path: at.path() }),
-            // A symbolic link as the last component is, to O_DIRECTORY, no directory.
-            Err(Errno::NOTDIR) => return Err(not_a_dir(&base, at)),
-            Err(e) => return Err(io_at("open", &at.path())(e.into())),
-        }
-    }
-    Err(io_at("open", &at.path())(Errno::AGAIN.into()))
-}
-
-fn not_a_dir(base: &OwnedFd, at: &IndexPath) -> Trouble {
-    let path = at.path();
-    match rustix::fs::statat(base, &at.rest, AtFlags::SYMLINK_NOFOLLOW)
-        .map(|s| FileType::from_raw_mode(s.st_mode))
-    {
-        Ok(FileType::Symlink) => Trouble::Symlink { path },
-        _ => Trouble::WrongKind {
-            path,
-            expected: "directory",
-        },
-    }
-}
-
-/// The administrator's part of INDEX is missing: right where what lies above it is on the right file system.
-fn absent_base(base: &Path, mounts: &MountTable, fs: &IndexFs) -> Result<(), Trouble> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let above = base
-        .ancestors()
-        .skip(1)
-        .find_map(|dir| rustix::fs::open(dir, flags, Mode::empty()).ok());
-    above.map_or(Ok(()), |above| check_fs_of(&above, base, mounts, fs))
-}
-
-fn deepest_existing(base: &OwnedFd, rest: &Path) -> Result<OwnedFd, Trouble> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut at = base.try_clone().map_err(io_at("open", rest))?;
-    for name in rest
-        .components()
-        .filter(|c| matches!(c, Component::Normal(_)))
-    {
-        match rustix::fs::openat2(&at, name.as_os_str(), flags, Mode::empty(), BENEATH) {
-            Ok(next) => at = next,
-            Err(_absent) => break,
-        }
-    }
-    Ok(at)
-}
-
-fn check_fs_of(
-    dir: impl AsFd,
-    path: &Path,
-    mounts: &MountTable,
-    fs: &IndexFs,
-) -> Result<(), Trouble> {
-    let stat = rustix::fs::statx(
-        dir,
-        "",
-        AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC,
-        StatxFlags::MNT_ID,
-    );
-    let stat = stat.map_err(|e| io_at("stat", path)(e.into()))?;
-    check_fs(path, stat.stx_mnt_id, mounts, fs)
-}
-
-fn check_fs(path: &Path, mount_id: u64, mounts: &MountTable, fs: &IndexFs) -> Result<(), Trouble> {
-    if *fs == IndexFs::Any {
-        return Ok(());
-    }
-    let kind = mounts
-        .fs_of(mount_id)
-        .map_err(io_at("find the mount of", path))?;
-    match kind {
-        Some(kind) if accepts(fs, &kind) => Ok(()),
-        kind => Err(Trouble::WrongFs {
-            path: path.to_owned(),
-            fs: kind.unwrap_or_else(|| "an unknown mount".into()),
-        }),
-    }
-}
-
-fn fields() -> StatxFlags {
+pub(super) fn fields() -> StatxFlags {
     StatxFlags::BASIC_STATS | StatxFlags::MNT_ID
 }
 
@@ -460,7 +357,7 @@ fn times(mtime: SystemTime) -> Timestamps {
     }
 }
 
-fn io_at(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Trouble + use<> {
+pub(super) fn io_at(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Trouble + use<> {
     let path = path.to_owned();
     move |source| Trouble::Io {
         what,

@@ -7,6 +7,7 @@ pub mod guard;
 pub mod lasthost;
 pub mod lock;
 pub mod pool;
+mod walk;
 
 use std::io;
 use std::path::PathBuf;

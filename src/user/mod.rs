@@ -6,6 +6,7 @@ pub mod fence;
 pub mod flight;
 pub mod gate;
 pub mod ghosts;
+mod haunt;
 pub mod housekeeper;
 pub mod local;
 pub mod process;

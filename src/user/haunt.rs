@@ -1,0 +1,122 @@
+//! How users come to have ghosts and get rid of them: who is one is marked before he is answered, and
+//! stays one until other hosts have been told.
+
+use std::sync::Arc;
+
+use super::fence::{self, Fenced};
+use super::gate::Gate;
+use super::ghosts::{self, Ghost, Why};
+use super::local;
+use super::process::{Caller, Process};
+use super::state::{Holder, Inner, UserState};
+use crate::index::creds::Creds;
+use crate::template::User;
+
+impl Gate {
+    /// A ghost that opens another user's L has closed the list index of the one before.
+    pub(super) fn moved_on(&self, process: Process, now: &User) {
+        if process.pid == 0 || !self.housekeeper().haunted() {
+            return;
+        }
+        let is_ghost = |ghost: &Ghost| ghost.process == process && ghost.why != Why::MovedOn;
+        let left = self
+            .users
+            .matching(|inner| inner.ghosts.iter().any(is_ghost));
+        for state in left.iter().filter(|state| state.user != *now) {
+            let mut inner = state.lock();
+            let ghosts = inner.ghosts.iter_mut().filter(|g| g.process == process);
+            ghosts.for_each(|g| g.why = Why::MovedOn);
+            self.housekeeper().wake();
+        }
+    }
+
+    /// Marks ghosts. Where there are ghosts there is no record, and no verdict is good any more.
+    pub(super) fn haunt(&self, state: &UserState, inner: &mut Inner, new: Vec<Ghost>) {
+        ghosts::add(&mut inner.ghosts, new);
+        inner.void();
+        // Under the lock, as is the writing of a record, which looks for ghosts first.
+        if let Err(e) = local::mark_haunted(self, &state.user) {
+            log::error!("{}: cannot remove the record: {e}", state.user);
+        }
+        self.housekeeper().haunt();
+    }
+
+    /// After the last close of processes that wrote. Until it is set they count as ghosts.
+    pub(super) fn fence(&self, state: &Arc<UserState>, mut writers: Vec<Holder>) {
+        writers.dedup_by(|a, b| a.creds == b.creds);
+        for Holder { process, creds, .. } in writers {
+            match fence::after_writer(self, state, &creds) {
+                Ok(Fenced::Yes) => continue,
+                Ok(Fenced::StockLog) => {}
+                Err(e) => self.report(&state.user, &e),
+            }
+            let ghost = Ghost {
+                process,
+                creds,
+                why: Why::MovedOn,
+            };
+            self.haunt(state, &mut state.lock(), vec![ghost]);
+        }
+    }
+
+    /// A process could not write its list index (ENOSPC …): Dovecot keeps it in memory from then on, so
+    /// that it is a ghost as if it had been refused.
+    pub fn spoiled(&self, state: &UserState, caller: Caller, e: &std::io::Error) {
+        let (process, creds) = self.who(caller);
+        let ghost = Ghost {
+            process,
+            creds: Arc::new(creds),
+            why: Why::Refused,
+        };
+        let line = format!(
+            "{}: list index not written: {e}; it is made anew once its sessions have ended",
+            state.user
+        );
+        self.limit.warn(state.user.as_bytes(), "not written", &line);
+        self.haunt(state, &mut state.lock(), vec![ghost]);
+    }
+
+    /// Lays ghosts whose time is over: one stays until its fence is set, with its own rights or with those
+    /// of who asks now. Tells whether the user has any left.
+    pub(super) fn lay_ghosts(&self, state: &Arc<UserState>, asking: Option<&Creds>) -> bool {
+        let ended = state.ended_ghosts(&*self.processes);
+        let mut tried: Vec<&Creds> = Vec::new();
+        let rights = ended.iter().map(|ghost| &*ghost.creds);
+        for creds in rights.chain(asking.filter(|_| !ended.is_empty())) {
+            if tried.contains(&creds) {
+                continue;
+            }
+            tried.push(creds);
+            match fence::after_ghost(self, state, creds) {
+                // Set once, it holds for all that has ended.
+                Ok(()) => return self.forget_ghosts(state, &ended),
+                Err(e) => self.report(&state.user, &e),
+            }
+        }
+        !state.lock().ghosts.is_empty()
+    }
+
+    fn forget_ghosts(&self, state: &UserState, laid: &[Ghost]) -> bool {
+        let mut inner = state.lock();
+        let left = inner.forget_ghosts(laid);
+        if !left {
+            if let Err(e) = local::remove_record(self, &state.user) {
+                log::error!("{}: cannot remove word of ghosts: {e}", state.user);
+            }
+        }
+        left
+    }
+
+    /// Has ghosts laid whose time is over, of all users; tells whether there are any ghosts.
+    pub fn look_at_ghosts(self: &Arc<Self>) -> bool {
+        let haunted = self.users.matching(|inner| !inner.ghosts.is_empty());
+        for state in &haunted {
+            if !state.ended_ghosts(&*self.processes).is_empty() {
+                let mut inner = state.lock();
+                inner.queue.lay = true;
+                self.kick(state, &mut inner);
+            }
+        }
+        !haunted.is_empty()
+    }
+}
