@@ -156,10 +156,16 @@ fn pread_4096(users: &[UserFiles]) -> Result<Step<'static>> {
     Ok(Box::new(move || read_block(&log)))
 }
 
+/// Dovecot has the log open and locked while it writes the index anew.
 fn rewrite(users: &[UserFiles]) -> Result<Step<'static>> {
     let mut turn = Turn::new(users);
+    let logs: Vec<_> = users
+        .iter()
+        .map(|user| open_file(&user.log, OFlags::empty()))
+        .collect::<Result<_>>()?;
     let content = [b'x'; FILE_SIZE];
     Ok(Box::new(move || {
+        let _open = &logs;
         let user = turn.next();
         let file = open_file(&user.tmp, OFlags::CREATE | OFlags::EXCL)?;
         ensure!(
