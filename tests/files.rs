@@ -315,8 +315,12 @@ fn renames_never_fail() {
     mail.ok("open", &[&"log", &dir.join(NEWLOCK), &"rwcx"]);
     mail.ok("write", &[&"log", &"alice"]);
     verdict_expires();
+    // Who asks the gate now is refused, as the user is nobody's.
+    let claim = world.make_index("alice").join(".lasthost");
+    fs::remove_file(&claim).expect("our claim");
     mail.ok("rename", &[&dir.join(NEWLOCK), &dir.join(LOG)]);
-    assert_eq!(read(&dir.join(LOG)), "alice");
+    assert_eq!(read(&world.backing_of("alice").join(LOG)), "alice");
+    assert!(!claim.exists());
 
     let dir = world.user(&mut mail, "carol");
     mail.ok("open", &[&"log", &dir.join(NEWLOCK), &"rwcx"]);
@@ -614,7 +618,10 @@ fn names_that_the_mount_keeps_for_itself() {
     let alice = world.user(&mut mail, "alice");
     let bob = world.user(&mut mail, "bob");
     let record = alice.join(".lasthost");
-    let refused = |done: Result<String, i32>| assert_eq!(done, Err(libc::EPERM));
+    #[track_caller]
+    fn refused(done: Result<String, i32>) {
+        assert_eq!(done, Err(libc::EPERM));
+    }
     mail.ok("open", &[&"plain", &alice.join("plain"), &"rwcx"]);
 
     // The record: not there, then there.
@@ -624,7 +631,13 @@ fn names_that_the_mount_keeps_for_itself() {
             refused(mail.try_to("rename", &[&alice.join(name), &record]));
             refused(mail.try_to("link", &[&alice.join(name), &bob.join(".lasthost")]));
         }
-        refused(mail.try_to("open", &[&"r", &record, &"rwc"]));
+        // A record is root's, and is not root's to change either.
+        let errno = if there { libc::EACCES } else { libc::EPERM };
+        let done = mail.try_to("open", &[&"r", &record, &"rwc"]);
+        assert_eq!(done.map(drop), Err(errno));
+        let as_root = OpenOptions::new().write(true).create(true).open(&record);
+        let as_root = as_root.expect_err("nor root");
+        assert_eq!(as_root.raw_os_error(), Some(libc::EPERM));
         refused(mail.try_to("open", &[&"r", &bob.join(".lasthost"), &"rwc"]));
         refused(mail.try_to("mkdir", &[&bob.join(".lasthost")]));
         if !there {
