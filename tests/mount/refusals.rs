@@ -31,7 +31,15 @@ fn refused(command: &mut Command, code: i32, line: &str) {
 #[case("index=/nfs/%u,check_timeout=0s", "check_timeout=0s: ")]
 #[case("index=nfs/%u", "index=nfs/%u: ")]
 #[case("ro", "option `index` is missing")]
-// Templates that cannot be parsed come here.
+#[case("index=/nfs/%h", "`%h` (column 6) is the home directory")]
+#[case("index=/nfs/%{home}/%u", "`%{home}` (column 6) needs %{home}")]
+#[case("index=/nfs/%{usr}", "did you mean %{user}?")]
+#[case("index=/nfs/%u,layout=%Mu", "layout=%Mu: `%Mu` (column 1) is a hash")]
+#[case(
+    "index=/nfs/%u,layout=%2.256Nu/%n",
+    "`%2.256Nu` (column 1) needs the domain"
+)]
+#[case("index=/nfs/%u,layout=%n-%d", "one path may come from two users")]
 fn a_bad_option_is_named(#[case] options: &str, #[case] line: &str) {
     let Some(rig) = Rig::new() else { return };
     refused(rig.bare_command().args(["-o", options]), 1, line);
