@@ -28,6 +28,8 @@ struct Agenda {
 struct Due {
     /// The earliest deadline of anybody who waits.
     next: Option<Instant>,
+    /// While the thread sleeps: when it wakes up by itself, to look who waits.
+    sleeps_until: Option<Instant>,
     haunted: bool,
     /// How often somebody became a ghost.
     haunts: u64,
@@ -46,11 +48,12 @@ impl Housekeeper {
         Ok(())
     }
 
-    /// Somebody waits until `at` at most.
+    /// Somebody waits until `at` at most. The thread is woken only if it would sleep longer: a login
+    /// must not cost a switch to it.
     pub(super) fn wake_at(&self, at: Instant) {
         let mut due = self.agenda.due.lock();
-        if due.next.is_none_or(|next| at < next) {
-            due.next = Some(at);
+        due.next = Some(due.next.map_or(at, |next| next.min(at)));
+        if due.sleeps_until.is_some_and(|until| at < until) {
             self.agenda.changed.notify_one();
         }
     }
@@ -90,7 +93,9 @@ impl Agenda {
             let ghosts = due.haunted.then(|| Instant::now() + GHOST_PERIOD);
             let times = [Some(last_sweep + SWEEP_PERIOD), ghosts, due.next];
             if let Some(at) = times.into_iter().flatten().min() {
+                due.sleeps_until = Some(at);
                 self.changed.wait_until(&mut due, at);
+                due.sleeps_until = None;
             }
         }
         due.now = false;
