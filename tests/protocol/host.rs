@@ -78,6 +78,8 @@ struct Crash {
     left: Option<TempDir>,
     /// It has died, or was unmounted.
     ended: bool,
+    /// The step at which NFS hangs until this is dropped.
+    hangs: Option<(Step, mpsc::Receiver<()>)>,
 }
 
 pub struct Host {
@@ -163,6 +165,13 @@ impl Host {
     /// The next login's daemon dies after this step.
     pub fn die_at(&self, step: Step) {
         self.crash.lock().unwrap().at = Some(step);
+    }
+
+    /// The next run hangs after this step until what is returned is dropped.
+    pub fn hang_at(&self, step: Step) -> mpsc::Sender<()> {
+        let (go_on, hangs) = mpsc::channel();
+        self.crash.lock().unwrap().hangs = Some((step, hangs));
+        go_on
     }
 
     /// Whether it has died.
@@ -337,6 +346,12 @@ impl Host {
 fn die_at(crash: Arc<Mutex<Crash>>, backing: PathBuf) -> listindexfs::user::steps::OnStep {
     Arc::new(move |step| {
         let mut crash = crash.lock().unwrap();
+        if crash.hangs.as_ref().is_some_and(|(at, _)| *at == step) {
+            let (_, hangs) = crash.hangs.take().unwrap();
+            drop(crash);
+            let _dropped = hangs.recv();
+            return;
+        }
         if crash.at == Some(step) {
             crash.at = None;
             crash.left = Some(copy_of(&backing));

@@ -193,3 +193,22 @@ fn nor_what_one_could_not_lock_while_others_were_open() {
     ];
     found(Rules::LOCKED, &acts);
 }
+
+/// The run that hung goes on when NFS is back: what it does then must not be believed.
+#[test]
+fn a_login_that_waited_too_long_is_refused_and_leaves_nothing_stale() {
+    for step in [
+        Step::Taken,
+        Step::Purged,
+        Step::Claimed,
+        Step::Copied,
+        Step::Installed,
+    ] {
+        let mut world = World::new(Rules::IMPATIENT);
+        world.act(Act::StockSession);
+        world.login_that_hangs(0, step);
+        world.act(Act::Login(0));
+        world.act(Act::Login(1));
+        world.everybody_goes_and_list_indexes_are_used_again();
+    }
+}

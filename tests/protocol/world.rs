@@ -76,6 +76,11 @@ impl Rules {
         lingering: true,
         ..Rules::MIGRATING
     };
+    pub const IMPATIENT: Rules = Rules {
+        lingering: true,
+        check_timeout: "1s",
+        ..Rules::MIGRATING
+    };
     pub const LOCKED: Rules = Rules {
         lingering: true,
         check_timeout: "4s",
@@ -229,6 +234,20 @@ impl World {
         self.processes.end(session.pid);
         self.host(session.host).end_ghosts(); // and the fences
         self.promised.extend(session.lingering);
+    }
+
+    /// NFS hangs after a step for longer than the login waits; its session changes something and ends.
+    pub fn login_that_hangs(&mut self, host: usize, step: Step) {
+        let go_on = self.host(host).hang_at(step);
+        self.login(host);
+        let session = self.sessions.len() - 1;
+        assert!(
+            self.sessions[session].open.is_none(),
+            "served while NFS hangs at {step:?}"
+        );
+        self.write(session);
+        drop(go_on);
+        self.logout(session);
     }
 
     /// Returns whether the login came to that step.
