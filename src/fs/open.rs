@@ -82,9 +82,7 @@ impl Core {
             .open_path(OsStr::from_bytes(&path.join(&b'/')))
             .map_err(stale)?;
         let node = self.store.node_of(file)?;
-        for prefix in &self.config.prefixes {
-            let mut log = prefix.clone();
-            log.push(".log");
+        for (_, log) in self.config.logs() {
             if self
                 .store
                 .node_at(&dir, &c_name(&log)?)

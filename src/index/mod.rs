@@ -109,6 +109,11 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// The local half of the work failed: makes the error of a step of it.
+    pub fn backing(what: &'static str) -> impl Fn(io::Error) -> Trouble {
+        move |source| Trouble::Backing { what, source }
+    }
+
     /// A word for each kind: lines of one kind about one user are limited together.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -141,6 +141,15 @@ pub enum OptionError {
 }
 
 impl Config {
+    /// Each prefix with the name of its log, which Dovecot always opens first.
+    pub fn logs(&self) -> impl Iterator<Item = (&OsString, OsString)> {
+        self.prefixes.iter().map(|prefix| {
+            let mut log = prefix.clone();
+            log.push(".log");
+            (prefix, log)
+        })
+    }
+
     /// Reads the texts of all `-o`, in the order given. `hostname` is the host's own name, which
     /// `host=` replaces.
     pub fn parse(

@@ -66,10 +66,7 @@ fn look(
     state: &UserState,
     dir: &IndexDir,
 ) -> Result<(Claim, Option<Identity>), Trouble> {
-    let kept = local::read(gate, &state.user).map_err(|source| Trouble::Backing {
-        what: "read the record",
-        source,
-    })?;
+    let kept = local::read(gate, &state.user).map_err(Trouble::backing("read the record"))?;
     let record = match &kept {
         Kept::Record(record) => Some(record),
         Kept::Haunted | Kept::Nothing => None,
@@ -79,10 +76,7 @@ fn look(
 
 /// Under the lock of INDEX/L, so that a host that claims meanwhile finds nothing to pull.
 fn set(gate: &Gate, state: &UserState, dir: &IndexDir) -> Result<(), Trouble> {
-    let sources = match logs_in(gate, dir)?.is_empty() {
-        true => Vec::new(),
-        false => pull::lock(gate, dir)?,
-    };
+    let sources = pull::lock_if_any(gate, dir)?;
     let now = match look(gate, state, dir)? {
         (Claim::Recorded | Claim::Ours, lasthost) => lasthost,
         (Claim::Foreign, None) if sources.is_empty() => None,

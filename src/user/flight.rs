@@ -13,7 +13,6 @@ use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::index::dir::IndexDir;
 use crate::index::lasthost::{Identity, LastHost};
-use crate::options::Config;
 
 /// How often a run starts over when another host claims the user meanwhile.
 const TRIES: usize = 5;
@@ -101,7 +100,9 @@ impl<'a> Flight<'a> {
 
     /// Our record. Ghosts of an earlier mount are laid first: it died before it could.
     fn record(&self, haunted: bool) -> Result<Option<Record>, Trouble> {
-        match local::read(self.gate, &self.state.user).map_err(backing("read the record"))? {
+        match local::read(self.gate, &self.state.user)
+            .map_err(Trouble::backing("read the record"))?
+        {
             Kept::Record(record) => Ok(Some(record)),
             Kept::Haunted if !haunted => {
                 fence::after_ghost(self.gate, self.state, self.creds)?;
@@ -176,7 +177,7 @@ impl<'a> Flight<'a> {
     fn clear(&self) -> Result<(), Trouble> {
         self.remove_record()?;
         (self.gate.on_step)(Step::RecordRemoved);
-        local::purge(self.gate, &self.state.user).map_err(backing("purge"))?;
+        local::purge(self.gate, &self.state.user).map_err(Trouble::backing("purge"))?;
         (self.gate.on_step)(Step::Purged);
         Ok(())
     }
@@ -225,10 +226,7 @@ impl<'a> Flight<'a> {
         stale: &[u64],
     ) -> Result<(), Trouble> {
         let gate = self.gate;
-        let mut sources = match logs_in(gate, dir)?.is_empty() {
-            true => Vec::new(),
-            false => pull::lock(gate, dir)?,
-        };
+        let mut sources = pull::lock_if_any(gate, dir)?;
         let pulled = match gate.config.migrate {
             true => pull::fetch(gate, self.state, dir, &mut sources, stale)?,
             false => Vec::new(),
@@ -279,14 +277,7 @@ impl<'a> Flight<'a> {
                 self.claim(dir, logs)?;
             }
         }
-        Err(Trouble::Draining(
-            self.state
-                .lock()
-                .ghosts
-                .iter()
-                .map(|g| g.process.pid)
-                .collect(),
-        ))
+        Err(self.state.lock().draining())
     }
 
     /// With ghosts there is no record but word of them, which stays.
@@ -294,7 +285,7 @@ impl<'a> Flight<'a> {
         let inner = self.state.lock();
         match inner.ghosts.is_empty() {
             true => local::remove_record(self.gate, &self.state.user)
-                .map_err(backing("remove the record")),
+                .map_err(Trouble::backing("remove the record")),
             false => Ok(()),
         }
     }
@@ -303,12 +294,10 @@ impl<'a> Flight<'a> {
     fn write_record(&self, record: &Record) -> Result<(), Trouble> {
         let inner = self.state.lock();
         if !inner.ghosts.is_empty() {
-            return Err(Trouble::Draining(
-                inner.ghosts.iter().map(|g| g.process.pid).collect(),
-            ));
+            return Err(inner.draining());
         }
         local::write_record(self.gate, &self.state.user, record)
-            .map_err(backing("write the record"))?;
+            .map_err(Trouble::backing("write the record"))?;
         drop(inner);
         (self.gate.on_step)(Step::Recorded);
         Ok(())
@@ -325,23 +314,14 @@ pub(super) fn sources_seen(sources: &[pull::Source<'_>]) -> Vec<(OsString, Ident
 
 /// The stock logs in INDEX, by inode number.
 pub(super) fn logs_in(gate: &Gate, dir: &IndexDir) -> Result<Vec<u64>, Trouble> {
-    let logs = log_names(&gate.config).map(|(_, log)| dir.look(&log));
+    let logs = gate.config.logs().map(|(_, log)| dir.look(&log));
     let inos = logs.filter_map(|log| log.map(|log| log.map(|l| l.ino)).transpose());
     inos.collect()
 }
 
-/// Each prefix with the name of its log, which Dovecot always opens first.
-pub(super) fn log_names(config: &Config) -> impl Iterator<Item = (&OsString, OsString)> {
-    config.prefixes.iter().map(|prefix| {
-        let mut log = prefix.clone();
-        log.push(".log");
-        (prefix, log)
-    })
-}
-
 fn stock_log(gate: &Gate, dir: &IndexDir, record: Option<&Record>) -> Result<StockLog, Trouble> {
     let mut seen = StockLog::Absent;
-    for (_, log) in log_names(&gate.config) {
+    for (_, log) in gate.config.logs() {
         let pulled = record.and_then(|record| record.pulled_as(&log));
         seen = match dir.look(&log)? {
             None => seen,
@@ -376,8 +356,4 @@ pub(super) fn claim_seen(
         }
         other => Ok((Claim::Foreign, other.map(|(identity, _)| identity))),
     }
-}
-
-fn backing(what: &'static str) -> impl Fn(std::io::Error) -> Trouble {
-    move |source| Trouble::Backing { what, source }
 }

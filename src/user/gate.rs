@@ -140,16 +140,13 @@ impl Gate {
 
     /// Whether nothing waits or runs at the user's gate: no check, and no fence.
     pub fn is_quiet(&self, user: &User) -> bool {
-        let state = self.user(user);
-        let inner = state.lock();
-        !inner.queue.running && inner.queue.is_empty()
+        !self.user(user).lock().is_busy()
     }
 
     /// Waits until no run is under way and no fence is due for any user; `false` when that took too long.
     pub fn wait_quiet(&self, limit: Duration) -> bool {
         let until = Instant::now() + limit;
-        let busy = |inner: &Inner| inner.queue.running || !inner.queue.is_empty();
-        while !self.users.matching(busy).is_empty() {
+        while !self.users.matching(Inner::is_busy).is_empty() {
             if Instant::now() >= until {
                 return false;
             }

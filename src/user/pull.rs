@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Seek};
 use std::sync::Arc;
 
-use super::flight::log_names;
+use super::flight::logs_in;
 use super::gate::Gate;
 use super::local::{self, Tmp};
 use super::state::UserState;
@@ -37,7 +37,7 @@ pub struct Source<'a> {
 /// Locks what INDEX holds, prefix by prefix.
 pub fn lock<'a>(gate: &Gate, dir: &'a IndexDir) -> Result<Vec<Source<'a>>, Trouble> {
     let mut sources = Vec::new();
-    for (prefix, log) in log_names(&gate.config) {
+    for (prefix, log) in gate.config.logs() {
         let Some(locked) = dir.lock_log(&log, gate.config.lock_method, gate.patience())? else {
             continue;
         };
@@ -63,6 +63,14 @@ pub fn lock<'a>(gate: &Gate, dir: &'a IndexDir) -> Result<Vec<Source<'a>>, Troub
         (gate.on_step)(Step::Locked);
     }
     Ok(sources)
+}
+
+/// The same, where a look at INDEX shows that there is something: else nothing is opened.
+pub fn lock_if_any<'a>(gate: &Gate, dir: &'a IndexDir) -> Result<Vec<Source<'a>>, Trouble> {
+    match logs_in(gate, dir)?.is_empty() {
+        true => Ok(Vec::new()),
+        false => lock(gate, dir),
+    }
 }
 
 /// Copies and installs them, the logs last, but for those of which .lasthost warns; returns what was
@@ -103,7 +111,7 @@ pub fn fetch(
     for (step, files) in [(Step::PartInstalled, copies), (Step::Installed, logs)] {
         for (name, tmp, owner) in files {
             local::install(gate, &state.user, tmp, owner, &name)
-                .map_err(backing("install the pulled files"))?;
+                .map_err(Trouble::backing("install the pulled files"))?;
         }
         (gate.on_step)(step);
     }
@@ -123,7 +131,7 @@ fn copy(
         size,
         limit: MAX_PULL,
     })?;
-    let mut tmp = Tmp::new(gate).map_err(backing("make a file"))?;
+    let mut tmp = Tmp::new(gate).map_err(Trouble::backing("make a file"))?;
     let read = |source| Trouble::Io {
         what: "read",
         path: dir.path_of(name),
@@ -138,7 +146,8 @@ fn copy(
     if bytes.len() as u64 != size {
         return Err(read(io::ErrorKind::UnexpectedEof.into()));
     }
-    io::Write::write_all(&mut tmp.file, &bytes).map_err(backing("write the pulled files"))?;
+    io::Write::write_all(&mut tmp.file, &bytes)
+        .map_err(Trouble::backing("write the pulled files"))?;
     Ok(tmp)
 }
 
@@ -178,8 +187,4 @@ pub fn delete(
         .try_for_each(|source| dir.remove(&source.log))?;
     (gate.on_step)(Step::Deleted);
     Ok(())
-}
-
-fn backing(what: &'static str) -> impl Fn(io::Error) -> Trouble {
-    move |source| Trouble::Backing { what, source }
 }

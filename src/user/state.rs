@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::gate::Waiter;
 use super::ghosts::{Ghost, Why};
 use super::process::{Process, Processes};
+use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::template::User;
 
@@ -247,12 +248,22 @@ impl UserState {
         let mut inner = self.lock();
         inner.drop_old_verdicts();
         let queue = &inner.queue;
-        let quiet = !queue.running && queue.is_empty() && queue.parked.is_empty();
+        let quiet = !inner.is_busy() && queue.parked.is_empty();
         quiet && inner.verdicts.is_empty() && inner.holders.is_empty() && inner.ghosts.is_empty()
     }
 }
 
 impl Inner {
+    /// Why nobody is served while there are ghosts.
+    pub(super) fn draining(&self) -> Trouble {
+        Trouble::Draining(self.ghosts.iter().map(|g| g.process.pid).collect())
+    }
+
+    /// Whether a run is under way or due.
+    pub(super) fn is_busy(&self) -> bool {
+        self.queue.running || !self.queue.is_empty()
+    }
+
     /// Forgets ghosts; tells whether any are left.
     pub(super) fn forget_ghosts(&mut self, laid: &[Ghost]) -> bool {
         // One that was refused again meanwhile stays.
