@@ -2,97 +2,25 @@
 
 mod notify;
 mod reply;
+mod server;
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
 use fuser::{
     BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, KernelConfig, LockOwner,
     OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, Session, SessionACL,
-    TimeOrNow, WriteFlags,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::{OFlags, Timespec, Timestamps};
 
-use self::notify::Invalidator;
 use self::reply::{Replied, Runner};
+pub use self::server::Server;
 use crate::fs::{Change, Core, Handle};
-use crate::index::lasthost::Instance;
-use crate::options::Config;
-use crate::store::{Node, Store};
-use crate::user::claim::random_u128;
-use crate::user::gate::{Gate, Parts};
-use crate::user::process::Proc;
-use crate::user::steps;
+use crate::store::Node;
 
-/// Threads that read requests, at least and at most. As many as there are cores serve best: more only
-/// wake each other up, and slow work has threads of its own.
-const READERS: std::ops::RangeInclusive<usize> = 2..=8;
-/// How long the end of a mount waits for fences.
-const LAST_FENCES: Duration = Duration::from_secs(10);
 /// The largest WRITE, bytes. A list index is smaller; each reader keeps a buffer of fuser's own size.
 const MAX_WRITE: u32 = 1 << 20;
-
-/// A session with the kernel.
-pub struct Server {
-    session: Session<Adapter>,
-    gate: Arc<Gate>,
-}
-
-impl Server {
-    /// Begins to serve a mount made on `dev_fuse`: does the INIT handshake.
-    ///
-    /// # Errors
-    /// When the backing cannot be used or the kernel does not shake hands.
-    pub fn start(config: Arc<Config>, dev_fuse: OwnedFd) -> anyhow::Result<Self> {
-        let store = Store::open(&config.backing)
-            .with_context(|| format!("failed to open the backing {}", config.backing.display()))?;
-        let store = Arc::new(store);
-        let invalidator = Invalidator::default();
-        let parts = Parts {
-            config: Arc::clone(&config),
-            store: Arc::clone(&store),
-            instance: Instance(random_u128()),
-            processes: Box::new(Proc),
-            kernel: Box::new(invalidator.clone()),
-            on_step: steps::crash_from_env(),
-        };
-        let gate = Gate::new(parts).context("failed to start the gate")?;
-        let core = Core::new(config, store, Arc::clone(&gate));
-        let adapter = Adapter {
-            run: Runner::new(core),
-        };
-        let session = Session::from_fd(adapter, dev_fuse, SessionACL::All, session_config())
-            .context("failed to shake hands with the kernel")?;
-        invalidator.attach(session.notifier());
-        Ok(Server { session, gate })
-    }
-
-    /// Serves until the mount ends, and then until the fences that its last sessions left are set.
-    ///
-    /// # Errors
-    /// When `/dev/fuse` fails.
-    pub fn run(self) -> std::io::Result<()> {
-        let outcome = self.session.run();
-        if !self.gate.wait_quiet(LAST_FENCES) {
-            log::warn!(
-                "not all fences are set: other hosts may not know of the last changes made here"
-            );
-        }
-        outcome
-    }
-}
-
-fn session_config() -> fuser::Config {
-    let mut config = fuser::Config::default();
-    config.acl = SessionACL::All;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    config.n_threads = Some(cores.clamp(*READERS.start(), *READERS.end()));
-    config
-}
 
 /// The callbacks: each names an operation of the core and what its result looks like to the kernel.
 struct Adapter {

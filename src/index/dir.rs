@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use super::Trouble;
 use super::creds::Creds;
 use super::guard::MountTable;
-use super::lasthost::{Identity, LASTHOST, LastHost, MAX_LEN};
+use super::lasthost::{Identity, LASTHOST, LastHost, MAX_LEN, USUAL_LEN};
 use super::walk::{check_fs, walk};
 use crate::options::IndexFs;
 
@@ -153,7 +153,7 @@ impl IndexDir {
         let Some(mut opened) = self.open_file(name, OFlags::RDONLY)? else {
             return Ok(None);
         };
-        let mut text = Vec::new();
+        let mut text = Vec::with_capacity(USUAL_LEN);
         let read = Read::by_ref(&mut opened.file)
             .take(MAX_LEN as u64 + 1)
             .read_to_end(&mut text);

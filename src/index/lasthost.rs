@@ -12,6 +12,9 @@ pub const LASTHOST: &str = ".lasthost";
 /// The longest `.lasthost` or record that is read, in bytes. Ours are far shorter; a longer one is not ours.
 pub const MAX_LEN: usize = 8 * 1024;
 
+/// Room for nearly every `.lasthost` and record, in bytes: then it is read at once.
+pub const USUAL_LEN: usize = 1024;
+
 /// The name that `.lasthost` bears after a fence: nobody holds the user.
 const NOBODY: &str = "nobody";
 

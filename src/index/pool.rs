@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -18,12 +19,22 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Debug, Default)]
 pub struct Pools {
     pools: Mutex<HashMap<PathBuf, Arc<Pool>>>,
+    /// Jobs that run on threads of those who brought them.
+    here: AtomicUsize,
+}
+
+/// A job on the thread of who brought it.
+struct Here<'a> {
+    all: &'a AtomicUsize,
+    pool: &'a Pool,
 }
 
 #[derive(Default)]
 struct Pool {
     queue: Mutex<Queue>,
     work: Condvar,
+    /// A job runs on the thread of who brought it.
+    here: AtomicBool,
 }
 
 #[derive(Default)]
@@ -49,8 +60,44 @@ impl std::fmt::Debug for Pool {
 impl Pools {
     /// Runs `job` on a thread of the pool for the mount at `mount`, as soon as one is free.
     pub fn run(&self, mount: PathBuf, job: impl FnOnce() + Send + 'static) {
-        let pool = Arc::clone(self.pools.lock().entry(mount).or_default());
+        self.of(mount).push(Box::new(job));
+    }
+
+    /// Runs `job` on this very thread, which spares waking another, or like [`Pools::run`]. A mount may hold
+    /// up one thread in this way, and all mounts together as many as can be `spared`.
+    pub fn run_here(&self, spared: usize, mount: PathBuf, job: impl FnOnce() + Send + 'static) {
+        let pool = self.of(mount);
+        if let Some(_here) = Here::begin(&self.here, spared, &pool) {
+            return run(Box::new(job));
+        }
         pool.push(Box::new(job));
+    }
+
+    fn of(&self, mount: PathBuf) -> Arc<Pool> {
+        Arc::clone(self.pools.lock().entry(mount).or_default())
+    }
+}
+
+/// A panic is reported by the hook; the job's own guard refuses its callers.
+fn run(job: Job) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+}
+
+impl<'a> Here<'a> {
+    fn begin(all: &'a AtomicUsize, spared: usize, pool: &'a Pool) -> Option<Self> {
+        if pool.here.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        // From here on Drop puts both right.
+        let here = Here { all, pool };
+        (all.fetch_add(1, Ordering::AcqRel) < spared).then_some(here)
+    }
+}
+
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(1, Ordering::AcqRel);
+        self.pool.here.store(false, Ordering::Release);
     }
 }
 
@@ -81,8 +128,7 @@ impl Pool {
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 drop(queue);
-                // A panic is reported by the hook; the job's own guard refuses its callers.
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+                run(job);
                 queue = self.queue.lock();
                 continue;
             }

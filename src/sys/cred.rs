@@ -3,16 +3,27 @@
 //! The raw system calls change the calling thread alone (glibc's wrappers would change all threads).
 //! Both guards go back to root on Drop; a thread that could not go back must not go on, so that aborts.
 
+use std::cell::RefCell;
 use std::io;
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 const SECBIT_NO_SETUID_FIXUP: libc::c_ulong = 1 << 2;
+
+/// User id, group id and supplementary groups.
+type Ids = (u32, u32, Vec<u32>);
+
+thread_local! {
+    /// Whom this thread acts as.
+    static ACTING: RefCell<Option<Ids>> = const { RefCell::new(None) };
+}
 
 /// Until dropped, files are accessed with another's user id, group id and groups, *and with no more
 /// rights than those give*: the kernel takes root's file capabilities away with the user id.
 #[must_use]
 pub struct ActAs {
-    groups: Vec<libc::gid_t>,
+    /// The thread acted so before, and goes on.
+    nested: bool,
     _this_thread: PhantomData<*const ()>,
 }
 
@@ -24,25 +35,48 @@ pub struct OwnAs {
 }
 
 impl ActAs {
-    /// Takes on `uid`, `gid` and `groups`.
+    /// Takes on `uid`, `gid` and `groups`. Where the thread acts so already this costs nothing.
     ///
     /// # Errors
-    /// When the process lacks `CAP_SETUID` or `CAP_SETGID`.
+    /// When the process lacks `CAP_SETUID` or `CAP_SETGID`; `EBUSY` when the thread acts as another.
     pub fn new(uid: u32, gid: u32, groups: &[u32]) -> io::Result<Self> {
-        let was = current_groups()?;
+        let acting = ACTING.with_borrow(|acting| {
+            acting
+                .as_ref()
+                .map(|ids| (ids.0, ids.1, ids.2.as_slice()) == (uid, gid, groups))
+        });
+        match acting {
+            Some(true) => return Ok(ActAs::guard(true)),
+            Some(false) => return Err(io::Error::from_raw_os_error(libc::EBUSY)),
+            None => {}
+        }
+        our_groups()?; // while they still are ours
         set_groups(groups)?;
-        let guard = ActAs {
-            groups: was,
-            _this_thread: PhantomData,
-        };
+        ACTING.set(Some((uid, gid, groups.to_vec())));
+        let guard = ActAs::guard(false);
         set_fs_ids(uid, gid)?; // an error drops the guard, which goes back
         Ok(guard)
+    }
+
+    fn guard(nested: bool) -> Self {
+        ActAs {
+            nested,
+            _this_thread: PhantomData,
+        }
     }
 }
 
 impl Drop for ActAs {
     fn drop(&mut self) {
-        if set_fs_ids(0, 0).is_err() || set_groups(&self.groups).is_err() {
+        if self.nested {
+            return;
+        }
+        ACTING.set(None);
+        let back = || {
+            set_fs_ids(0, 0)?;
+            set_groups(our_groups()?)
+        };
+        if back().is_err() {
             std::process::abort();
         }
     }
@@ -106,6 +140,16 @@ fn set_fs_id(call: libc::c_long, id: u32) -> io::Result<()> {
     }
 }
 
+/// The groups of this process, which every thread goes back to: asked for once.
+fn our_groups() -> io::Result<&'static [libc::gid_t]> {
+    static OURS: OnceLock<Vec<libc::gid_t>> = OnceLock::new();
+    if let Some(ours) = OURS.get() {
+        return Ok(ours);
+    }
+    let now = current_groups()?;
+    Ok(OURS.get_or_init(|| now))
+}
+
 fn current_groups() -> io::Result<Vec<libc::gid_t>> {
     // SAFETY: a size of 0 makes the kernel write nothing and report the number of groups.
     let n = unsafe { libc::getgroups(0, std::ptr::null_mut()) };
@@ -158,6 +202,8 @@ mod tests {
             std::fs::set_permissions(&shared, PermissionsExt::from_mode(0o640)).unwrap();
             {
                 let _as = ActAs::new(1234, 1235, &[4711]).unwrap();
+                drop(ActAs::new(1234, 1235, &[4711]).unwrap()); // within it: changes nothing
+                assert!(ActAs::new(1236, 1235, &[4711]).is_err());
                 assert!(std::fs::read(&secret).is_err());
                 assert!(std::fs::read(&shared).is_ok(), "supplementary groups count");
                 std::fs::write(dir.path().join("mine"), "x").unwrap();

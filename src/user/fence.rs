@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::decide::Claim;
 use super::flight::{claim_seen, logs_in, sources_seen};
 use super::gate::Gate;
-use super::record::Kept;
+use super::record::{Kept, Record};
 use super::state::UserState;
 use super::{claim, local, pull};
 use crate::index::Trouble;
@@ -32,13 +32,17 @@ pub enum Fenced {
 /// # Errors
 /// [`Trouble`]; then the fence is not set.
 pub fn after_writer(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result<Fenced, Trouble> {
+    let record = record(gate, state)?;
+    let acting = (creds.act()).map_err(Trouble::backing("take the writer's rights"))?;
     let Some(dir) = open(gate, state, creds)? else {
         return Ok(Fenced::Yes);
     };
     if gate.config.migrate && !logs_in(gate, &dir)?.is_empty() {
         return Ok(Fenced::StockLog);
     }
-    match look(gate, state, &dir)? {
+    let seen = claim_seen(gate, &dir, record.as_ref())?;
+    drop(acting);
+    match seen {
         // Without a .lasthost everybody's next gate purges as it is.
         (Claim::Recorded | Claim::Ours, _) | (_, None) => Ok(Fenced::Yes),
         (Claim::Foreign, Some(_)) => set(gate, state, &dir).map(|()| Fenced::Yes),
@@ -66,12 +70,15 @@ fn look(
     state: &UserState,
     dir: &IndexDir,
 ) -> Result<(Claim, Option<Identity>), Trouble> {
+    claim_seen(gate, dir, record(gate, state)?.as_ref())
+}
+
+fn record(gate: &Gate, state: &UserState) -> Result<Option<Record>, Trouble> {
     let kept = local::read(gate, &state.user).map_err(Trouble::backing("read the record"))?;
-    let record = match &kept {
+    Ok(match kept {
         Kept::Record(record) => Some(record),
         Kept::Haunted | Kept::Nothing => None,
-    };
-    claim_seen(gate, dir, record)
+    })
 }
 
 /// Under the lock of INDEX/L, so that a host that claims meanwhile finds nothing to pull.

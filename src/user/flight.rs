@@ -75,6 +75,7 @@ impl<'a> Flight<'a> {
         let gate = self.gate;
         let at = gate.index_path(&self.state.user)?;
         let record = self.record(haunted)?;
+        let _as = (self.creds.act()).map_err(Trouble::backing("take the caller's rights"))?;
         let Some(dir) = IndexDir::open(&at, self.creds, &gate.mounts, &gate.config.index_fs)?
         else {
             return Ok(View {

@@ -76,6 +76,7 @@ pub struct Gate {
     pub(super) limit: LogLimit,
     housekeeper: Housekeeper,
     pools: Pools,
+    spared_threads: usize,
 }
 
 /// What a gate is built from.
@@ -92,6 +93,8 @@ pub struct Parts {
     pub kernel: Box<dyn Kernel>,
     /// What to run after each step.
     pub on_step: OnStep,
+    /// How many of the threads that ask may wait for NFS themselves.
+    pub spared_threads: usize,
 }
 
 impl Gate {
@@ -107,6 +110,7 @@ impl Gate {
             processes,
             kernel,
             on_step,
+            spared_threads,
         } = parts;
         let gate = Arc::new(Gate {
             config,
@@ -120,6 +124,7 @@ impl Gate {
             limit: LogLimit::default(),
             housekeeper: Housekeeper::default(),
             pools: Pools::default(),
+            spared_threads,
         });
         Housekeeper::start(&gate)?;
         Ok(gate)
@@ -167,7 +172,8 @@ impl Gate {
         &self.housekeeper
     }
 
-    /// Asks for a verdict; `done` is called with it, on another thread, within `check_timeout`.
+    /// Asks for a verdict; `done` is called with it within `check_timeout`: on another thread, or on this one,
+    /// which then waits for NFS, if it can be spared.
     pub fn ask(
         self: &Arc<Self>,
         user: &User,
@@ -187,18 +193,22 @@ impl Gate {
             done,
         });
         self.housekeeper.wake_at(until);
-        self.kick(&state, &mut inner);
+        let due = inner.queue.begin();
+        drop(inner);
+        if due {
+            let (gate, mount) = (Arc::clone(self), self.mount_of(user));
+            self.pools
+                .run_here(self.spared_threads, mount, move || gate.run_next(&state));
+        }
     }
 
     /// Starts a run for the user unless one is under way.
     pub(super) fn kick(self: &Arc<Self>, state: &Arc<UserState>, inner: &mut Inner) {
-        if inner.queue.running || inner.queue.is_empty() {
-            return;
+        if inner.queue.begin() {
+            let (gate, state) = (Arc::clone(self), Arc::clone(state));
+            self.pools
+                .run(self.mount_of(&state.user), move || gate.run_next(&state));
         }
-        inner.queue.running = true;
-        let (gate, state) = (Arc::clone(self), Arc::clone(state));
-        self.pools
-            .run(self.mount_of(&state.user), move || gate.run_next(&state));
     }
 
     /// One thing from the user's queue, then the next.

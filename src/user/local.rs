@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use super::gate::Gate;
 use super::record::{HAUNTED, Kept, Record};
 use crate::index::dir::is_managed;
-use crate::index::lasthost::{LASTHOST, MAX_LEN};
+use crate::index::lasthost::{LASTHOST, MAX_LEN, USUAL_LEN};
 use crate::store::TMP_DIR;
 use crate::template::User;
 
@@ -41,7 +41,7 @@ pub fn read(gate: &Gate, user: &User) -> io::Result<Kept> {
         Err(Errno::NOENT) => return Ok(Kept::Nothing),
         Err(e) => return Err(e.into()),
     };
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(USUAL_LEN);
     file.take(MAX_LEN as u64).read_to_end(&mut text)?;
     Ok(Kept::parse(&text, gate.instance))
 }

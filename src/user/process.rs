@@ -1,8 +1,14 @@
 //! The processes that call us: who they are and whether they still live.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 
 use crate::index::creds::Creds;
+
+/// Room for nearly every `/proc/PID/{stat,status}`, bytes.
+const PROC_LEN: usize = 4096;
+/// What is read of them at most, bytes: 65,536 groups are the kernel's limit.
+const PROC_MAX: u64 = 1 << 20;
 
 /// The process behind a FUSE request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,11 +46,11 @@ pub struct Proc;
 
 impl Processes for Proc {
     fn started(&self, pid: u32) -> Option<u64> {
-        parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        parse_stat(&read_proc(pid, "stat").ok()?)
     }
 
     fn groups(&self, caller: Caller) -> Vec<u32> {
-        let status = fs::read_to_string(format!("/proc/{}/status", caller.pid)).unwrap_or_default();
+        let status = read_proc(caller.pid, "status").unwrap_or_default();
         parse_groups(&status, caller)
     }
 }
@@ -71,6 +77,15 @@ impl dyn Processes + '_ {
             groups: self.groups(caller),
         }
     }
+}
+
+/// A file of `/proc/PID`. The kernel writes it anew for every open; with room for all of it, it is read at once.
+fn read_proc(pid: u32, name: &str) -> std::io::Result<String> {
+    let mut text = Vec::with_capacity(PROC_LEN);
+    File::open(format!("/proc/{pid}/{name}"))?
+        .take(PROC_MAX)
+        .read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Field 22 of `/proc/PID/stat`; a zombie has exited. The name in field 2 may hold blanks and parentheses.

@@ -2,8 +2,8 @@
 //!
 //! Lives only while it is needed; an idle user costs nothing.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,8 @@ pub struct UserState {
 pub struct Inner {
     /// Grows whenever the verdicts are voided.
     epoch: u64,
-    verdicts: Vec<Verdict>,
+    /// The oldest first.
+    verdicts: VecDeque<Verdict>,
     holders: HashMap<u32, Holder>,
     pub(super) ghosts: Vec<Ghost>,
     /// CREATE, RENAME, LINK, UNLINK, OPEN of managed names that run right now.
@@ -117,6 +118,13 @@ impl Holder {
 }
 
 impl Queue {
+    /// Whether a run is to be started; then it counts as under way.
+    pub(super) fn begin(&mut self) -> bool {
+        let due = !self.running && !self.is_empty();
+        self.running |= due;
+        due
+    }
+
     /// Whether there is nothing to run.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.writers.is_empty() && !self.lay
@@ -292,7 +300,7 @@ impl Inner {
     pub(super) fn give_verdict(&mut self, process: Process, creds: Arc<Creds>) {
         self.drop_old_verdicts();
         if process.pid != 0 {
-            self.verdicts.push(Verdict {
+            self.verdicts.push_back(Verdict {
                 pid: process.pid,
                 given: Instant::now(),
                 process,
@@ -303,11 +311,15 @@ impl Inner {
 
     fn has_verdict(&mut self, pid: u32) -> bool {
         self.drop_old_verdicts();
-        pid != 0 && self.verdicts.iter().any(|v| v.pid == pid)
+        pid != 0 && self.verdicts.iter().rev().any(|v| v.pid == pid)
     }
 
     fn drop_old_verdicts(&mut self) {
-        self.verdicts.retain(|v| v.given.elapsed() < VERDICT_LIFE);
+        let now = Instant::now();
+        let old = |v: &Verdict| now.duration_since(v.given) >= VERDICT_LIFE;
+        while self.verdicts.front().is_some_and(old) {
+            self.verdicts.pop_front();
+        }
     }
 }
 
@@ -327,6 +339,7 @@ impl Operation {
         let known = inner
             .verdicts
             .iter()
+            .rev()
             .find(|v| v.pid == pid)
             .map(|v| (v.process, Arc::clone(&v.creds)));
         let (process, creds) = known.unwrap_or_else(|| {

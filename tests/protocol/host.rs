@@ -138,6 +138,7 @@ impl Host {
             }),
             kernel: Box::new(NoKernel),
             on_step: die_at(Arc::clone(&crash), backing.path().to_owned()),
+            spared_threads: 0,
         });
         let core = Core::new(config, store, gate.unwrap());
         Host {
