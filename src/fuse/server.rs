@@ -1,14 +1,14 @@
 //! Serving a mount: threads that read requests until the mount ends.
 
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::Builder;
 use std::time::Duration;
 
 use anyhow::Context;
 use fuser::{Session, SessionACL};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::Adapter;
 use super::notify::Invalidator;
@@ -27,6 +27,8 @@ use crate::user::steps;
 const READERS: std::ops::RangeInclusive<usize> = 2..=8;
 /// How many of them may wait for NFS.
 const SPARED: usize = 1;
+/// How often the mount is looked at while its readers do not end.
+const MOUNT_PERIOD: Duration = Duration::from_secs(1);
 /// How long the end of a mount waits for fences.
 const LAST_FENCES: Duration = Duration::from_secs(10);
 /// A session with the kernel.
@@ -76,7 +78,7 @@ impl Server {
     /// # Errors
     /// When `/dev/fuse` fails.
     pub fn run(self) -> std::io::Result<()> {
-        let outcome = ended(self.session, self.dev_fuse)?;
+        let outcome = ended(self.session, &self.dev_fuse)?;
         if !self.gate.wait_quiet(LAST_FENCES) {
             log::warn!(
                 "not all fences are set: other hosts may not know of the last changes made here"
@@ -87,34 +89,29 @@ impl Server {
 }
 
 /// Runs the session until it or the mount ends. A reader that waits for a dead NFS server then is not waited for.
-fn ended(session: Session<Adapter>, dev_fuse: OwnedFd) -> std::io::Result<std::io::Result<()>> {
-    let (session_ends, ends) = mpsc::channel();
-    let mount_ends = session_ends.clone();
-    let spawn = |name: &str, wait: Box<dyn FnOnce() + Send>| {
-        Builder::new().name(name.to_owned()).spawn(wait).map(drop)
+fn ended(session: Session<Adapter>, dev_fuse: &OwnedFd) -> std::io::Result<std::io::Result<()>> {
+    let (ends, ended) = mpsc::channel();
+    let readers = move || {
+        let _ = ends.send(session.run()); // fails when nobody waits any more
     };
-    spawn(
-        "readers",
-        Box::new(move || {
-            let _ = session_ends.send(Some(session.run())); // fails when nobody waits any more
-        }),
-    )?;
-    spawn(
-        "mount",
-        Box::new(move || {
-            let mut fds = [PollFd::new(&dev_fuse, PollFlags::empty())]; // POLLERR: no mount any more
-            while poll(&mut fds, None) == Err(Errno::INTR) {}
-            let _ = mount_ends.send(None);
-        }),
-    )?;
-    match ends.recv() {
-        Ok(Some(outcome)) => Ok(outcome),
-        _ => Ok(ends
-            .recv_timeout(LAST_FENCES)
-            .ok()
-            .flatten()
-            .unwrap_or(Ok(()))),
+    Builder::new().name("readers".to_owned()).spawn(readers)?;
+    while !is_unmounted(dev_fuse) {
+        match ended.recv_timeout(MOUNT_PERIOD) {
+            Err(RecvTimeoutError::Timeout) => {}
+            outcome => return Ok(outcome.unwrap_or(Ok(()))), // a panic has been logged
+        }
     }
+    Ok(ended.recv_timeout(LAST_FENCES).unwrap_or(Ok(())))
+}
+
+/// Asked without waiting: every request would wake who waits in `poll(2)` on `/dev/fuse`.
+fn is_unmounted(dev_fuse: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(dev_fuse, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::ERR)
 }
 
 fn session_config() -> fuser::Config {
