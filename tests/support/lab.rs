@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tempfile::TempDir;
 
 /// The mail user, where all mail belongs to one. Dovecot needs no account of that name.
@@ -14,8 +15,9 @@ pub const GID: u32 = 64_100;
 
 /// The world of one test. Declare it before the Dovecots and mounts in it: it must be dropped last.
 pub struct Lab {
-    disk: TempDir,
-    ram: TempDir,
+    disk: Arc<TempDir>,
+    ram: Arc<TempDir>,
+    store: PathBuf,
 }
 
 impl Lab {
@@ -32,16 +34,27 @@ impl Lab {
                 .tempdir_in(under)
                 .expect("a temporary directory");
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
-            dir
+            Arc::new(dir)
         };
+        let disk = make(disk);
         let lab = Self {
-            disk: make(disk),
+            store: disk.path().join("nfs"),
             ram: make(ram),
+            disk,
         };
         for dir in [lab.mail(), lab.index()] {
             mail_dir(&dir);
         }
         lab
+    }
+
+    /// The same world as who sees its store there: on another mount of a real NFS.
+    pub fn with_store(&self, store: PathBuf) -> Self {
+        Self {
+            disk: Arc::clone(&self.disk),
+            ram: Arc::clone(&self.ram),
+            store,
+        }
     }
 
     /// What is gone when the world is.
@@ -51,12 +64,12 @@ impl Lab {
 
     /// The mail store: on NFS.
     pub fn mail(&self) -> PathBuf {
-        self.disk.path().join("nfs/mail")
+        self.store.join("mail")
     }
 
     /// The root of all INDEX directories: on NFS.
     pub fn index(&self) -> PathBuf {
-        self.disk.path().join("nfs/index")
+        self.store.join("index")
     }
 
     /// A host's own directory, made if it is not there.

@@ -22,6 +22,15 @@ pub const DOVECOT: Need = Need {
             .all(|p| Path::new(p).exists())
     },
 };
+/// What boots a guest with real NFS.
+pub const VM: Need = Need {
+    what: "QEMU and what makes its guest (scripts/test installs them)",
+    met: || {
+        ["qemu-system-x86_64", "debootstrap", "mke2fs", "cpio"]
+            .iter()
+            .all(|tool| on_path(tool))
+    },
+};
 /// A kernel with FUSE that we may use.
 pub const FUSE: Need = Need {
     what: "/dev/fuse",
@@ -33,6 +42,14 @@ pub const FUSE: Need = Need {
             .is_ok()
     },
 };
+
+fn on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin"].map(std::path::PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(usual)
+        .any(|dir| dir.join(program).exists())
+}
 
 /// The first of `needs` that the machine lacks.
 pub fn missing(needs: &[Need]) -> Option<&'static str> {

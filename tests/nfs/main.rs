@@ -1,0 +1,9 @@
+//! What only real NFS can show. The tests marked `ignore` run in a guest (`scripts/nfs-vm`), which those of
+//! `host` boot: `LISTINDEXFS_NFS_FILTER=freshness cargo test --test nfs` runs some of them.
+#[path = "../support/mod.rs"]
+mod support;
+
+mod budget;
+mod freshness;
+mod guest;
+mod host;
