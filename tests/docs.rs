@@ -235,6 +235,7 @@ fn troubles() -> Vec<(Trouble, &'static str)> {
             fs: "ext4".to_owned(),
         },
         Trouble::Symlink { path: path() },
+        Trouble::NoBase { path: path() },
         Trouble::WrongKind {
             path: path(),
             expected: "regular file",
@@ -294,6 +295,7 @@ fn troubles() -> Vec<(Trouble, &'static str)> {
     ];
     let phrase = |trouble: &Trouble| match trouble {
         Trouble::WrongFs { .. } => "which index_fs= does not accept",
+        Trouble::NoBase { .. } => "does not exist: mount what should be there",
         Trouble::Symlink { .. } => "is or leads through a symbolic link, which is never followed",
         Trouble::WrongKind { .. } => "is not a regular file: remove it",
         Trouble::TooBig { .. } => "that are pulled",

@@ -26,6 +26,14 @@ pub enum Trouble {
         /// The type in mountinfo.
         fs: String,
     },
+    /// The part of INDEX that is the same for all users is missing.
+    #[error(
+        "{path} does not exist: mount what should be there, see that its server exports the right directory, or make it"
+    )]
+    NoBase {
+        /// The components of `index=` before the first with a variable.
+        path: PathBuf,
+    },
     /// A symbolic link in the user's part of the path.
     #[error(
         "{path} is or leads through a symbolic link, which is never followed: make it a directory or file of its own"
@@ -118,6 +126,7 @@ impl Trouble {
     pub fn kind(&self) -> &'static str {
         match self {
             Trouble::WrongFs { .. } => "wrong file system",
+            Trouble::NoBase { .. } => "no base",
             Trouble::Symlink { .. } => "symbolic link",
             Trouble::WrongKind { .. } => "wrong kind",
             Trouble::TooBig { .. } => "too big",

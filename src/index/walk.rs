@@ -23,7 +23,7 @@ pub(super) fn walk(
     let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let base = match rustix::fs::open(&at.base, dir, Mode::empty()) {
         Ok(base) => base,
-        Err(Errno::NOENT) => return absent_base(&at.base, mounts, fs).map(|()| None),
+        Err(Errno::NOENT) => return Err(absent_base(&at.base, mounts, fs)),
         Err(e) => return Err(io_at("open", &at.base)(e.into())),
     };
     let mut asked = false;
@@ -65,14 +65,18 @@ fn not_a_dir(base: &OwnedFd, at: &IndexPath) -> Trouble {
     }
 }
 
-/// The administrator's part of INDEX is missing: right where what lies above it is on the right file system.
-fn absent_base(base: &Path, mounts: &MountTable, fs: &IndexFs) -> Result<(), Trouble> {
+/// The administrator's part of INDEX is missing: no user's files can be told from that, for the wrong
+/// file system is mounted there, or the server exports an empty directory in place of the right one.
+fn absent_base(base: &Path, mounts: &MountTable, fs: &IndexFs) -> Trouble {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let above = base
         .ancestors()
         .skip(1)
         .find_map(|dir| rustix::fs::open(dir, flags, Mode::empty()).ok());
-    above.map_or(Ok(()), |above| check_fs_of(&above, base, mounts, fs))
+    let wrong = above.and_then(|above| check_fs_of(&above, base, mounts, fs).err());
+    wrong.unwrap_or_else(|| Trouble::NoBase {
+        path: base.to_owned(),
+    })
 }
 
 fn deepest_existing(base: &OwnedFd, rest: &Path) -> Result<OwnedFd, Trouble> {

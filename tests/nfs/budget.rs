@@ -1,9 +1,7 @@
 //! What each step of the gate costs in RPCs.
-use std::fs;
-
 use crate::guest::{Client, Rpcs, World, cost, is_v3};
+use crate::support::Site;
 use crate::support::mount::Options;
-use crate::support::{Lab, Site, eventually};
 
 /// A user whose list index is on host A, in the mount and claimed.
 fn settled(world: &World, options: impl Fn(Options) -> Options) -> Site {

@@ -1,5 +1,7 @@
 //! The check sees at once what another host did to .lasthost, however long the attribute cache believes
 //! itself. Each case holds a plain `stat` beside it, which does not: so the test can fail.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};

@@ -34,11 +34,6 @@ impl Client {
     pub fn mount(self) -> PathBuf {
         format!("/mnt/nfs-{}", self.name()).into()
     }
-
-    /// Where the second server's export is mounted, once it is.
-    pub fn second(self) -> PathBuf {
-        format!("/mnt/nfs2-{}", self.name()).into()
-    }
 }
 
 /// The NFS version. Ends the test where there is no guest around it.

@@ -89,5 +89,11 @@ macro_rules! in_guest {
 
 in_guest! {
     budget: &[];
+    claims: &[];
+    credentials: &[];
     freshness: &[];
+    hung: &[];
+    mount_guard: &[];
+    refusals: &[];
+    two_hosts: &[];
 }

@@ -4,6 +4,12 @@
 mod support;
 
 mod budget;
+mod claims;
+mod credentials;
 mod freshness;
 mod guest;
 mod host;
+mod hung;
+mod mount_guard;
+mod refusals;
+mod two_hosts;

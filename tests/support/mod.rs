@@ -21,6 +21,7 @@ pub mod ops;
 pub mod process;
 pub mod rounds;
 pub mod site;
+pub mod stories;
 
 pub use config::{Config, Format, Users};
 pub use dovecot::{Dovecot, finish};

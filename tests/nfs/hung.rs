@@ -1,0 +1,324 @@
+//! A server that does not answer: its users wait as long as `check_timeout` and no longer, the others notice
+//! nothing, what we hold stays bounded, and all goes on when it is back.
+use std::collections::HashSet;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use listindexfs::index::lasthost::Instance;
+use listindexfs::options::Config;
+use listindexfs::store::{Node, Store};
+use listindexfs::user::Kernel;
+use listindexfs::user::gate::{Answer, Gate, Parts};
+use listindexfs::user::process::{Caller, Processes};
+
+use crate::guest::{Changed, changed, fresh_dir, version};
+use crate::support::dovecot::as_user;
+use crate::support::lab::dir_of;
+use crate::support::mount::{Mount, Options};
+use crate::support::site::LOG;
+use crate::support::{GID, Lab, UID, eventually};
+
+/// Both servers mounted by host A, with an INDEX tree on each; a user's domain names his server's mount.
+struct Servers {
+    lab: Lab,
+    name: String,
+    _second: Changed,
+}
+
+impl Servers {
+    fn new(options: &str) -> Self {
+        let options = format!("vers={}{options}", version());
+        let second = changed(&["mount", "a", "2", &options], &["umount", "a", "2", "-l"]);
+        let name = fresh_dir();
+        for server in ["/srv/nfs", "/srv/nfs2"] {
+            dir_of(&PathBuf::from(server).join(&name), UID, GID, 0o700);
+        }
+        Self {
+            lab: Lab::within("/tmp".as_ref(), "/dev/shm".as_ref()),
+            name,
+            _second: second,
+        }
+    }
+
+    fn index(&self) -> String {
+        format!("/mnt/%d/{}/%n", self.name)
+    }
+
+    /// A user of the first server or of the second, with INDEX.
+    fn user(&self, server: u32, n: u32) -> String {
+        let (point, export) = match server {
+            1 => ("nfs-a", "/srv/nfs"),
+            _ => ("nfs2-a", "/srv/nfs2"),
+        };
+        let index = PathBuf::from(export).join(&self.name).join(format!("u{n}"));
+        dir_of(&index, UID, GID, 0o700);
+        format!("u{n}@{point}")
+    }
+
+    fn mount(&self, check_timeout: &str) -> Mount {
+        Options::new(&self.lab, "a")
+            .without("index_fs")
+            .index(&self.index())
+            .layout("%d/%n")
+            .option(&format!("check_timeout={check_timeout}"))
+            .mount()
+    }
+}
+
+/// A login as the gate sees it: the user's directory is made, and the log opened.
+fn login(mount: &Mount, user: &str) -> Child {
+    let (name, domain) = user.split_once('@').expect("a domain");
+    let dir = mount.path().join(domain).join(name);
+    let script = "mkdir -p \"$1\" 2>/dev/null; echo x >> \"$1/$2\"";
+    let mut command = as_user(UID, GID, "sh");
+    command.args(["-c", script, "sh"]).arg(dir).arg(LOG);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("sh")
+}
+
+fn succeeds(mount: &Mount, user: &str) -> bool {
+    login(mount, user).wait().expect("wait").success()
+}
+
+fn threads_of(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
+/// Server 2 dies. Its users wait, are refused in the end, and are served again when it is back; those of server 1
+/// are served all the time.
+fn only_its_own_users_are_harmed(options: &str) {
+    let servers = Servers::new(options);
+    let mount = servers.mount("5s");
+    let (well, ill) = (servers.user(1, 0), servers.user(2, 0));
+    assert!(
+        succeeds(&mount, &well) && succeeds(&mount, &ill),
+        "{}",
+        mount.log()
+    );
+    let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);
+    let before = threads_of(mount.pid().expect("a daemon"));
+    // More of them than there are threads for one mount.
+    let ill_ones: Vec<String> = (1..=40).map(|n| servers.user(2, n)).collect();
+    let mut waiting: Vec<Child> = ill_ones.iter().map(|user| login(&mount, user)).collect();
+    for n in 1..=20 {
+        assert!(
+            succeeds(&mount, &servers.user(1, n)),
+            "a user of the server that is well:\n{}",
+            mount.log()
+        );
+    }
+    let threads = threads_of(mount.pid().expect("a daemon"));
+    assert!(threads <= before + 40, "{threads} threads, {before} before");
+    for login in &mut waiting {
+        let status = eventually("a user of the dead server is answered", || {
+            login.try_wait().expect("wait")
+        });
+        assert!(!status.success(), "served without a check");
+    }
+    assert!(succeeds(&mount, &well), "{}", mount.log());
+    drop(cut);
+    eventually("the users of the dead server are served again", || {
+        succeeds(&mount, &ill).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn only_its_own_users_are_harmed_by_a_hard_mount() {
+    only_its_own_users_are_harmed("");
+}
+
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn only_its_own_users_are_harmed_by_a_soft_mount() {
+    only_its_own_users_are_harmed(",soft,timeo=10,retrans=1");
+}
+
+/// With `softerr` the client answers from its cache when the server is gone, and calls that the truth.
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn softerr_is_refused() {
+    let servers = Servers::new(",softerr,timeo=10,retrans=1");
+    let mount = servers.mount("5s");
+    assert!(
+        !succeeds(&mount, &servers.user(2, 0)),
+        "served on a softerr mount"
+    );
+    assert!(succeeds(&mount, &servers.user(1, 0)), "{}", mount.log());
+    let log = mount.log();
+    assert_eq!(
+        log.lines().filter(|line| line.contains("softerr")).count(),
+        1,
+        "{log}"
+    );
+}
+
+/// The end of the mount does not wait for a dead server either.
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn it_ends_though_a_server_is_dead() {
+    let servers = Servers::new("");
+    let mut mount = servers.mount("60s");
+    assert!(succeeds(&mount, &servers.user(2, 0)));
+    let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);
+    let mut waiting: Vec<Child> = (1..=20)
+        .map(|n| login(&mount, &servers.user(2, n)))
+        .collect();
+    assert!(succeeds(&mount, &servers.user(1, 0)));
+    tear_away(&mount);
+    for login in &mut waiting {
+        eventually("who waited is let go", || login.try_wait().expect("wait"));
+    }
+    eventually("the daemon has ended", || mount.has_died().then_some(()));
+    drop(cut);
+}
+
+fn tear_away(mount: &Mount) {
+    let done = Command::new("umount")
+        .arg("-f")
+        .arg("-l")
+        .arg(mount.path())
+        .status();
+    assert!(done.is_ok_and(|status| status.success()));
+}
+
+/// Processes that live as long as the test: 10,000 real ones would not fit into the guest.
+struct Everybody;
+
+impl Processes for Everybody {
+    fn started(&self, pid: u32) -> Option<u64> {
+        Some(pid.into())
+    }
+
+    fn groups(&self, _: Caller) -> Vec<u32> {
+        Vec::new()
+    }
+}
+
+struct NoKernel;
+
+impl Kernel for NoKernel {
+    fn gone(&self, _: Node) {}
+}
+
+/// 10,000 users of a dead server at the gate, through the library.
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn ten_thousand_blocked_logins_are_bounded() {
+    const LOGINS: u32 = 10_000;
+    let servers = Servers::new("");
+    let backing = tempfile::tempdir_in("/dev/shm").expect("a backing");
+    let options = format!(
+        "index={},layout=%d/%n,check_timeout=20s,host=a",
+        servers.index()
+    );
+    let config =
+        Config::parse(backing.path(), "/nowhere".as_ref(), &[options], "a").expect("options");
+    let store = Arc::new(Store::open(backing.path()).expect("the backing"));
+    let gate = Gate::new(Parts {
+        config: Arc::new(config),
+        store,
+        instance: Instance(1),
+        processes: Box::new(Everybody),
+        kernel: Box::new(NoKernel),
+        on_step: Arc::new(|_| ()),
+        spared_threads: 0,
+    });
+    let gate = gate.expect("a gate");
+    let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);
+    let (before, threads) = (resident(), threads_of(std::process::id()));
+    let (answers, answered) = mpsc::channel();
+    let refused = Arc::new(AtomicU32::new(0));
+    for n in 0..LOGINS {
+        let user = gate
+            .user_named(format!("u{n}@nfs2-a").as_bytes())
+            .expect("a user");
+        let caller = Caller {
+            pid: n + 1,
+            uid: UID,
+            gid: GID,
+        };
+        let (answers, refused) = (answers.clone(), Arc::clone(&refused));
+        gate.ask(
+            &user,
+            caller,
+            Box::new(move |answer| {
+                refused.fetch_add(
+                    u32::from(matches!(answer, Answer::Refuse)),
+                    Ordering::Relaxed,
+                );
+                let _ = answers.send(n);
+            }),
+        );
+    }
+    let (now, more) = (
+        resident() - before,
+        threads_of(std::process::id()) - threads,
+    );
+    eprintln!(
+        "{LOGINS} blocked logins: {more} more threads, {} bytes each",
+        now / u64::from(LOGINS)
+    );
+    assert!(more <= 20, "{more} threads");
+    assert!(
+        now / u64::from(LOGINS) < 8192,
+        "{now} bytes for {LOGINS} blocked logins"
+    );
+    let all: HashSet<u32> = (0..LOGINS)
+        .map(|n| {
+            answered
+                .recv_timeout(Duration::from_secs(120))
+                .unwrap_or_else(|_| panic!("only {n} answered"))
+        })
+        .collect();
+    assert_eq!(all.len(), LOGINS as usize);
+    assert_eq!(
+        refused.load(Ordering::Relaxed),
+        LOGINS,
+        "served without a check"
+    );
+    drop(cut);
+    // What was queued costs nothing any more: the next login is served as soon as the server answers.
+    let _ = servers.user(2, LOGINS);
+    let user = gate
+        .user_named(format!("u{LOGINS}@nfs2-a").as_bytes())
+        .expect("a user");
+    eventually("served again", || {
+        let (answers, answered) = mpsc::channel();
+        let caller = Caller {
+            pid: LOGINS + 1,
+            uid: UID,
+            gid: GID,
+        };
+        gate.ask(
+            &user,
+            caller,
+            Box::new(move |answer| {
+                let _ = answers.send(matches!(answer, Answer::Serve(_)));
+            }),
+        );
+        answered
+            .recv_timeout(Duration::from_secs(60))
+            .ok()?
+            .then_some(())
+    });
+}
+
+/// Bytes of memory in use by this process.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("status");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("VmRSS");
+    let kib: u64 = line
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number");
+    kib * 1024
+}
