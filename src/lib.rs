@@ -9,6 +9,7 @@ pub mod fs;
 pub mod fuse;
 pub mod index;
 pub mod log_limit;
+pub mod mountinfo;
 pub mod options;
 pub mod store;
 pub mod sys;

@@ -236,6 +236,10 @@ fn troubles() -> Vec<(Trouble, &'static str)> {
         },
         Trouble::Symlink { path: path() },
         Trouble::NoBase { path: path() },
+        Trouble::SoftErr {
+            path: path(),
+            point: path(),
+        },
         Trouble::WrongKind {
             path: path(),
             expected: "regular file",
@@ -295,6 +299,7 @@ fn troubles() -> Vec<(Trouble, &'static str)> {
     ];
     let phrase = |trouble: &Trouble| match trouble {
         Trouble::WrongFs { .. } => "which index_fs= does not accept",
+        Trouble::SoftErr { .. } => "is mounted with softerr",
         Trouble::NoBase { .. } => "does not exist: mount what should be there",
         Trouble::Symlink { .. } => "is or leads through a symbolic link, which is never followed",
         Trouble::WrongKind { .. } => "is not a regular file: remove it",

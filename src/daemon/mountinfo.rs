@@ -1,11 +1,9 @@
-//! Which listindexfs stands where, from `/proc/self/mountinfo`: asking it touches no filesystem,
-//! so that a dead or hanging one holds nobody up.
+//! Which listindexfs stands where.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use super::mount::TYPE;
+use crate::mountinfo;
 
 /// The device number of a mount, `major:minor`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,45 +11,13 @@ pub struct Device(String);
 
 /// The listindexfs that is uppermost at `mountpoint`, if what is uppermost there is one.
 pub fn ours_at(mountpoint: &Path) -> Option<Device> {
-    let table = std::fs::read("/proc/self/mountinfo").ok()?;
+    let table = std::fs::read(mountinfo::PATH).ok()?;
     uppermost(&table, mountpoint)
 }
 
-/// The last line of a mount point is the uppermost mount there.
 fn uppermost(table: &[u8], mountpoint: &Path) -> Option<Device> {
-    let lines = table.split(|byte| *byte == b'\n');
-    let (device, kind) = lines
-        .filter_map(|line| {
-            let mut fields = line.split(|byte| *byte == b' ');
-            let device = fields.nth(2)?;
-            let place = unescape(fields.nth(1)?);
-            let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
-            (place == mountpoint.as_os_str()).then_some((device, kind))
-        })
-        .next_back()?;
-    let device = String::from_utf8_lossy(device).into_owned();
-    (kind == TYPE.as_bytes()).then_some(Device(device))
-}
-
-/// Blanks and backslashes are written as three octal digits after a backslash.
-fn unescape(field: &[u8]) -> OsString {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).filter(|_| *first == b'\\');
-        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    OsString::from_vec(bytes)
+    let mount = mountinfo::uppermost(table, mountpoint.as_os_str())?;
+    (mount.fs == TYPE).then_some(Device(mount.device))
 }
 
 #[cfg(test)]
@@ -78,10 +44,5 @@ mod tests {
         assert_eq!(at("/covered"), None);
         assert_eq!(at("/proc"), None);
         assert_eq!(at("/nowhere"), None);
-    }
-
-    #[test]
-    fn escapes_are_octal() {
-        assert_eq!(unescape(b"a\\040b\\134c\\0"), "a b\\c\\0");
     }
 }

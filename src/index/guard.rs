@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::mountinfo::{self, Mount};
 use crate::options::IndexFs;
 
 /// Types that `index_fs=network` accepts: those on which several hosts see the same files.
@@ -46,22 +47,14 @@ struct Table {
     mounts: Vec<Mount>,
 }
 
-/// One line of mountinfo.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Mount {
-    id: u64,
-    point: PathBuf,
-    fs: String,
-}
-
 impl MountTable {
-    /// Reads `/proc/self/mountinfo`.
+    /// Reads it.
     ///
     /// # Errors
     /// When `/proc` is not mounted.
     pub fn open() -> io::Result<Self> {
         let mut table = Table {
-            file: File::open("/proc/self/mountinfo")?,
+            file: File::open(mountinfo::PATH)?,
             mounts: Vec::new(),
         };
         table.read()?;
@@ -70,11 +63,11 @@ impl MountTable {
         })
     }
 
-    /// The file system type of the mount with this id (`stx_mnt_id`).
+    /// The mount with this id (`stx_mnt_id`).
     ///
     /// # Errors
     /// When mountinfo cannot be read.
-    pub fn fs_of(&self, mount_id: u64) -> io::Result<Option<String>> {
+    pub fn by_id(&self, mount_id: u64) -> io::Result<Option<Mount>> {
         let mut table = self.table.lock();
         table.refresh()?;
         Ok(table
@@ -82,7 +75,7 @@ impl MountTable {
             .iter()
             .rev()
             .find(|m| m.id == mount_id)
-            .map(|m| m.fs.clone()))
+            .cloned())
     }
 
     /// The mount point above `path`, by its text alone: nothing on the way is touched.
@@ -117,10 +110,7 @@ impl Table {
         let mut text = Vec::new();
         self.file.rewind()?;
         self.file.read_to_end(&mut text)?;
-        self.mounts = String::from_utf8_lossy(&text)
-            .lines()
-            .filter_map(parse)
-            .collect();
+        self.mounts = mountinfo::parse(&text).collect();
         Ok(())
     }
 }
@@ -134,47 +124,9 @@ pub fn accepts(wanted: &IndexFs, fs: &str) -> bool {
     }
 }
 
-/// `36 35 98:0 /root /mnt/point rw,noatime master:1 - ext3 /dev/root rw`
-fn parse(line: &str) -> Option<Mount> {
-    let mut words = line.split(' ');
-    let id = words.next()?.parse().ok()?;
-    let point = unescape(words.nth(3)?);
-    let fs = words.skip_while(|w| *w != "-").nth(1)?;
-    Some(Mount {
-        id,
-        point,
-        fs: fs.to_owned(),
-    })
-}
-
-/// mountinfo writes blank, tab, newline and backslash as `\040` and so on.
-fn unescape(text: &str) -> PathBuf {
-    let octal = [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ];
-    octal
-        .iter()
-        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
-        .into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_with_optional_fields_and_blanks_is_understood() {
-        let line = r"41 35 0:52 / /srv/mail\040store rw,relatime shared:3 master:1 - nfs4 srv:/mail rw,vers=4.2";
-        let mount = Mount {
-            id: 41,
-            point: "/srv/mail store".into(),
-            fs: "nfs4".into(),
-        };
-        assert_eq!(parse(line), Some(mount));
-    }
 
     #[test]
     fn our_own_proc_mount_is_found_by_id_and_by_path() {
@@ -187,10 +139,8 @@ mod tests {
             rustix::fs::AtFlags::EMPTY_PATH,
             rustix::fs::StatxFlags::MNT_ID,
         );
-        assert_eq!(
-            table.fs_of(stat.unwrap().stx_mnt_id).unwrap().as_deref(),
-            Some("proc")
-        );
+        let mount = table.by_id(stat.unwrap().stx_mnt_id).unwrap();
+        assert_eq!(mount.map(|mount| mount.fs).as_deref(), Some("proc"));
         assert_eq!(
             table.point_above(Path::new("/proc/self/status")).unwrap(),
             Path::new("/proc")

@@ -26,6 +26,16 @@ pub enum Trouble {
         /// The type in mountinfo.
         fs: String,
     },
+    /// NFS mounted with `softerr`: when the server is gone the client answers from its cache, and calls it the truth.
+    #[error(
+        "{path} is on {point}, which is mounted with softerr: a dead server's stale answers would be believed: mount it with hard, or with soft"
+    )]
+    SoftErr {
+        /// INDEX.
+        path: PathBuf,
+        /// The mount point.
+        point: PathBuf,
+    },
     /// The part of INDEX that is the same for all users is missing.
     #[error(
         "{path} does not exist: mount what should be there, see that its server exports the right directory, or make it"
@@ -126,6 +136,7 @@ impl Trouble {
     pub fn kind(&self) -> &'static str {
         match self {
             Trouble::WrongFs { .. } => "wrong file system",
+            Trouble::SoftErr { .. } => "softerr",
             Trouble::NoBase { .. } => "no base",
             Trouble::Symlink { .. } => "symbolic link",
             Trouble::WrongKind { .. } => "wrong kind",

@@ -21,6 +21,8 @@ pub struct Pools {
     pools: Mutex<HashMap<PathBuf, Arc<Pool>>>,
     /// Jobs that run on threads of those who brought them.
     here: AtomicUsize,
+    /// Mounts whose servers are silent.
+    silent: AtomicUsize,
 }
 
 /// A job on the thread of who brought it.
@@ -35,6 +37,8 @@ struct Pool {
     work: Condvar,
     /// A job runs on the thread of who brought it.
     here: AtomicBool,
+    /// Somebody was refused because the server did not answer, and it has not answered since.
+    silent: AtomicBool,
 }
 
 #[derive(Default)]
@@ -73,6 +77,26 @@ impl Pools {
         pool.push(Box::new(job));
     }
 
+    /// The server of the mount at `mount` has not answered in time: until it does, nobody's own thread waits for it.
+    pub fn silent(&self, mount: PathBuf) {
+        if !self.of(mount).silent.swap(true, Ordering::AcqRel) {
+            self.silent.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// It has answered. Tells which mount that is, if it had been silent; else it is not even asked for.
+    pub fn answers(&self, mount: impl FnOnce() -> PathBuf) -> Option<PathBuf> {
+        if self.silent.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let mount = mount();
+        let was_silent = self.of(mount.clone()).silent.swap(false, Ordering::AcqRel);
+        was_silent.then(|| {
+            self.silent.fetch_sub(1, Ordering::AcqRel);
+            mount
+        })
+    }
+
     fn of(&self, mount: PathBuf) -> Arc<Pool> {
         Arc::clone(self.pools.lock().entry(mount).or_default())
     }
@@ -85,7 +109,7 @@ fn run(job: Job) {
 
 impl<'a> Here<'a> {
     fn begin(all: &'a AtomicUsize, spared: usize, pool: &'a Pool) -> Option<Self> {
-        if pool.here.swap(true, Ordering::AcqRel) {
+        if pool.silent.load(Ordering::Acquire) || pool.here.swap(true, Ordering::AcqRel) {
             return None;
         }
         // From here on Drop puts both right.

@@ -116,17 +116,19 @@ pub(super) fn check_fs(
     mounts: &MountTable,
     fs: &IndexFs,
 ) -> Result<(), Trouble> {
-    if *fs == IndexFs::Any {
-        return Ok(());
-    }
-    let kind = mounts
-        .fs_of(mount_id)
+    let mount = mounts
+        .by_id(mount_id)
         .map_err(io_at("find the mount of", path))?;
-    match kind {
-        Some(kind) if accepts(fs, &kind) => Ok(()),
-        kind => Err(Trouble::WrongFs {
+    match mount {
+        Some(mount) if mount.has_option("softerr") => Err(Trouble::SoftErr {
             path: path.to_owned(),
-            fs: kind.unwrap_or_else(|| "an unknown mount".into()),
+            point: mount.point,
+        }),
+        Some(mount) if accepts(fs, &mount.fs) => Ok(()),
+        None if *fs == IndexFs::Any => Ok(()),
+        mount => Err(Trouble::WrongFs {
+            path: path.to_owned(),
+            fs: mount.map_or_else(|| "an unknown mount".into(), |mount| mount.fs),
         }),
     }
 }

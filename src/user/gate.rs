@@ -235,6 +235,9 @@ impl Gate {
         };
         let flight = Flight::new(self, state, &creds);
         let outcome = flight.run();
+        if outcome.is_ok() {
+            self.server_answers(&state.user);
+        }
         self.land(state, outcome);
     }
 
@@ -283,8 +286,26 @@ impl Gate {
         if late.is_empty() {
             return;
         }
-        self.report(&state.user, &Trouble::TimedOut(self.config.check_timeout));
+        self.server_is_silent(&state.user);
         self.refuse(state, inner, late);
+    }
+
+    /// One line for all users of a server, however many wait for it.
+    fn server_is_silent(&self, user: &User) {
+        let (mount, trouble) = (
+            self.mount_of(user),
+            Trouble::TimedOut(self.config.check_timeout),
+        );
+        let line = format!("{}: {user}: list index refused: {trouble}", mount.display());
+        let whom = mount.as_os_str().as_encoded_bytes();
+        self.limit.warn(whom, trouble.kind(), &line);
+        self.pools.silent(mount);
+    }
+
+    fn server_answers(&self, user: &User) {
+        if let Some(mount) = self.pools.answers(|| self.mount_of(user)) {
+            log::info!("{}: the server answers again", mount.display());
+        }
     }
 
     /// One clear line for the operator.

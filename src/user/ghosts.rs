@@ -5,10 +5,15 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::process::{Process, Processes};
 use super::state::Holder;
 use crate::index::creds::Creds;
+
+/// How long a fence that could not be set is left alone, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
 
 /// One ghost of one user.
 #[derive(Clone, Debug)]
@@ -58,6 +63,26 @@ pub fn add(known: &mut Vec<Ghost>, new: impl IntoIterator<Item = Ghost>) {
             Some(back) => back.why = ghost.why,
             None => known.push(ghost),
         }
+    }
+}
+
+/// When ghosts whose fence could not be set are tried again: later and later.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct BackOff {
+    pause: Duration,
+    until: Option<Instant>,
+}
+
+impl BackOff {
+    /// Whether it is time.
+    pub fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now >= until)
+    }
+
+    /// It has failed again.
+    pub fn failed(&mut self, now: Instant) {
+        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);
+        self.until = Some(now + self.pause);
     }
 }
 

@@ -2,10 +2,11 @@
 //! stays one until other hosts have been told.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::fence::{self, Fenced};
 use super::gate::Gate;
-use super::ghosts::{self, Ghost, Why};
+use super::ghosts::{self, BackOff, Ghost, Why};
 use super::local;
 use super::process::{Caller, Process};
 use super::state::{Holder, Inner, UserState};
@@ -93,12 +94,17 @@ impl Gate {
                 Err(e) => self.report(&state.user, &e),
             }
         }
-        !state.lock().ghosts.is_empty()
+        let mut inner = state.lock();
+        if !ended.is_empty() {
+            inner.lay_again.failed(Instant::now());
+        }
+        !inner.ghosts.is_empty()
     }
 
     fn forget_ghosts(&self, state: &UserState, laid: &[Ghost]) -> bool {
         let mut inner = state.lock();
         let left = inner.forget_ghosts(laid);
+        inner.lay_again = BackOff::default();
         if !left {
             if let Err(e) = local::remove_record(self, &state.user) {
                 log::error!("{}: cannot remove word of ghosts: {e}", state.user);
@@ -113,8 +119,10 @@ impl Gate {
         for state in &haunted {
             if !state.ended_ghosts(&*self.processes).is_empty() {
                 let mut inner = state.lock();
-                inner.queue.lay = true;
-                self.kick(state, &mut inner);
+                if inner.lay_again.is_over(Instant::now()) {
+                    inner.queue.lay = true;
+                    self.kick(state, &mut inner);
+                }
             }
         }
         !haunted.is_empty()

@@ -9,6 +9,8 @@ use super::gate::Gate;
 
 /// How often ghosts are looked at.
 const GHOST_PERIOD: Duration = Duration::from_millis(500);
+/// With very many of them less often: looking takes this part of the time at most.
+const GHOST_SHARE: u32 = 20;
 /// How often idle users are forgotten.
 const SWEEP_PERIOD: Duration = Duration::from_secs(5);
 
@@ -31,6 +33,8 @@ struct Due {
     /// While the thread sleeps: when it wakes up by itself, to look who waits.
     sleeps_until: Option<Instant>,
     haunted: bool,
+    /// How long the last look at ghosts took.
+    look: Duration,
     /// How often somebody became a ghost.
     haunts: u64,
     now: bool,
@@ -90,7 +94,9 @@ impl Agenda {
     fn wait(&self, last_sweep: Instant) -> bool {
         let mut due = self.due.lock();
         if !due.now && !due.ended {
-            let ghosts = due.haunted.then(|| Instant::now() + GHOST_PERIOD);
+            let ghosts = due
+                .haunted
+                .then(|| Instant::now() + GHOST_PERIOD.max(due.look * GHOST_SHARE));
             let times = [Some(last_sweep + SWEEP_PERIOD), ghosts, due.next];
             if let Some(at) = times.into_iter().flatten().min() {
                 due.sleeps_until = Some(at);
@@ -132,8 +138,10 @@ fn refuse_late(gate: &Arc<Gate>) {
 fn end_ghosts(gate: &Arc<Gate>) {
     let agenda = &gate.housekeeper().agenda;
     let before = agenda.due.lock().haunts;
+    let start = Instant::now();
     let haunted = gate.look_at_ghosts();
     let mut due = agenda.due.lock();
+    due.look = start.elapsed();
     // Who became a ghost during the look counts.
     due.haunted = haunted || due.haunts != before;
 }

@@ -11,7 +11,7 @@ use dashmap::DashMap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::gate::Waiter;
-use super::ghosts::{Ghost, Why};
+use super::ghosts::{BackOff, Ghost, Why};
 use super::process::{Process, Processes};
 use crate::index::Trouble;
 use crate::index::creds::Creds;
@@ -39,6 +39,8 @@ pub struct Inner {
     verdicts: VecDeque<Verdict>,
     holders: HashMap<u32, Holder>,
     pub(super) ghosts: Vec<Ghost>,
+    /// When they are tried to be laid again.
+    pub(super) lay_again: BackOff,
     /// CREATE, RENAME, LINK, UNLINK, OPEN of managed names that run right now.
     operations: u32,
     /// A gate run has the directory for itself.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::support::config::HASHED;
 use crate::support::lab::mail_dir;
 use crate::support::mount::Options;
 use crate::support::{Config, Lab, Site};
@@ -139,7 +140,11 @@ pub fn fresh_dir() -> String {
 pub struct World {
     /// The store as the server itself sees it, where no permissions and no caches are in the way.
     pub on_server: PathBuf,
-    pub labs: [Lab; 2],
+    /// What Dovecot sees.
+    labs: [Lab; 2],
+    /// Where we see INDEX.
+    index: [PathBuf; 2],
+    _mounts: Vec<Changed>,
 }
 
 impl World {
@@ -153,15 +158,39 @@ impl World {
         }
         let lab = Lab::within(Path::new("/tmp"), Path::new("/dev/shm"));
         let seen = |client: Client| lab.with_store(client.mount().join(&name));
+        let labs = [Client::A, Client::B].map(seen);
         Self {
-            labs: [Client::A, Client::B].map(seen),
+            index: labs.each_ref().map(Lab::index),
+            labs,
             on_server,
+            _mounts: Vec::new(),
         }
+    }
+
+    /// The same, but Dovecot sees the store through mounts of its own that cache nothing: with default options it
+    /// is wrong by itself about what another host did a moment ago. We see INDEX with default options still.
+    pub fn coherent() -> Self {
+        let mut world = Self::new();
+        let options = format!("vers={},noac,lookupcache=none", version());
+        for client in [Client::A, Client::B] {
+            let point = format!("/mnt/nfs-noac-{}", client.name());
+            let (how, back) = (
+                ["mount", client.name(), "1", &options, &point],
+                ["umount", client.name(), "1", "", &point],
+            );
+            world._mounts.push(changed(&how, &back));
+            let store = Path::new(&point).join(world.on_server.file_name().expect("a name"));
+            world.labs[client as usize] = world.labs[client as usize].with_store(store);
+        }
+        world
     }
 
     /// How a host's list index is mounted: as documented, so that INDEX must be on a network filesystem.
     pub fn options(&self, client: Client) -> Options {
-        Options::new(self.lab(client), client.name()).without("index_fs")
+        let index = self.index[client as usize].display();
+        Options::new(self.lab(client), client.name())
+            .without("index_fs")
+            .index(&format!("{index}/{HASHED}"))
     }
 
     /// A host's Dovecot.
