@@ -23,14 +23,14 @@ use crate::support::site::LOG;
 use crate::support::{GID, Lab, UID, eventually};
 
 /// Both servers mounted by host A, with an INDEX tree on each; a user's domain names his server's mount.
-struct Servers {
+pub struct Servers {
     lab: Lab,
     name: String,
     _second: Changed,
 }
 
 impl Servers {
-    fn new(options: &str) -> Self {
+    pub fn new(options: &str) -> Self {
         let options = format!("vers={}{options}", version());
         let second = changed(&["mount", "a", "2", &options], &["umount", "a", "2", "-l"]);
         let name = fresh_dir();
@@ -49,7 +49,7 @@ impl Servers {
     }
 
     /// A user of the first server or of the second, with INDEX.
-    fn user(&self, server: u32, n: u32) -> String {
+    pub fn user(&self, server: u32, n: u32) -> String {
         let (point, export) = match server {
             1 => ("nfs-a", "/srv/nfs"),
             _ => ("nfs2-a", "/srv/nfs2"),
@@ -59,7 +59,7 @@ impl Servers {
         format!("u{n}@{point}")
     }
 
-    fn mount(&self, check_timeout: &str) -> Mount {
+    pub fn mount(&self, check_timeout: &str) -> Mount {
         Options::new(&self.lab, "a")
             .without("index_fs")
             .index(&self.index())
@@ -70,7 +70,7 @@ impl Servers {
 }
 
 /// A login as the gate sees it: the user's directory is made, and the log opened.
-fn login(mount: &Mount, user: &str) -> Child {
+pub fn login(mount: &Mount, user: &str) -> Child {
     let (name, domain) = user.split_once('@').expect("a domain");
     let dir = mount.path().join(domain).join(name);
     let script = "mkdir -p \"$1\" 2>/dev/null; echo x >> \"$1/$2\"";
@@ -80,7 +80,7 @@ fn login(mount: &Mount, user: &str) -> Child {
     command.spawn().expect("sh")
 }
 
-fn succeeds(mount: &Mount, user: &str) -> bool {
+pub fn succeeds(mount: &Mount, user: &str) -> bool {
     login(mount, user).wait().expect("wait").success()
 }
 
@@ -282,15 +282,15 @@ fn ten_thousand_blocked_logins_are_bounded() {
         "served without a check"
     );
     drop(cut);
-    // What was queued costs nothing any more: the next login is served as soon as the server answers.
-    let _ = servers.user(2, LOGINS);
-    let user = gate
-        .user_named(format!("u{LOGINS}@nfs2-a").as_bytes())
-        .expect("a user");
+    // What was queued costs nothing any more: logins are served as soon as the server answers.
+    let mut n = LOGINS;
     eventually("served again", || {
+        n += 1; // who was refused stays a ghost
+        let user = servers.user(2, n);
+        let user = gate.user_named(user.as_bytes()).expect("a user");
         let (answers, answered) = mpsc::channel();
         let caller = Caller {
-            pid: LOGINS + 1,
+            pid: n,
             uid: UID,
             gid: GID,
         };

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bench;
 mod budget;
 mod claims;
 mod credentials;
@@ -12,4 +13,5 @@ mod host;
 mod hung;
 mod mount_guard;
 mod refusals;
+mod sessions;
 mod two_hosts;
