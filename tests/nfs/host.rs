@@ -77,27 +77,30 @@ fn stripped(program: &Path, copy: &Path) {
     }
 }
 
-/// A test for each module and version.
+/// A test for each module, or guest in which it runs, and version.
 macro_rules! in_guest {
-    ($($module:ident: $options:expr;)*) => {
+    ($($name:ident: $module:literal $options:expr;)*) => {
         mod v3 {
-            $(#[test] fn $module() { super::boot("3", stringify!($module), $options); })*
+            $(#[test] fn $name() { super::boot("3", $module, $options); })*
         }
         mod v4_2 {
-            $(#[test] fn $module() { super::boot("4.2", stringify!($module), $options); })*
+            $(#[test] fn $name() { super::boot("4.2", $module, $options); })*
         }
     };
 }
 
 in_guest! {
-    bench: &[];
-    budget: &[];
-    claims: &[];
-    credentials: &[];
-    freshness: &[];
-    hung: &[];
-    mount_guard: &[];
-    refusals: &[];
-    sessions: &[];
-    two_hosts: &[];
+    bench: "bench" &[];
+    budget: "budget" &[];
+    claims: "claims" &[];
+    claims_on_xfs: "claims" &["--backing", "xfs"];
+    claims_on_tmpfs: "claims" &["--backing", "tmpfs"];
+    claims_where_time_stamps_are_coarse: "claims" &["--backing", "ext4-coarse"];
+    credentials: "credentials" &[];
+    freshness: "freshness" &[];
+    hung: "hung" &[];
+    mount_guard: "mount_guard" &[];
+    refusals: "refusals" &[];
+    sessions: "sessions" &[];
+    two_hosts: "two_hosts" &[];
 }
