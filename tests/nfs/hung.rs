@@ -19,6 +19,7 @@ use crate::guest::{Changed, changed, fresh_dir, version};
 use crate::support::dovecot::as_user;
 use crate::support::lab::dir_of;
 use crate::support::mount::{Mount, Options};
+use crate::support::process::output;
 use crate::support::site::LOG;
 use crate::support::{GID, Lab, UID, eventually};
 
@@ -121,6 +122,7 @@ fn only_its_own_users_are_harmed(options: &str) {
     }
     assert!(succeeds(&mount, &well), "{}", mount.log());
     drop(cut);
+    wait_for_server();
     eventually("the users of the dead server are served again", || {
         succeeds(&mount, &ill).then_some(())
     });
@@ -282,6 +284,7 @@ fn ten_thousand_blocked_logins_are_bounded() {
         "served without a check"
     );
     drop(cut);
+    wait_for_server();
     // What was queued costs nothing any more: logins are served as soon as the server answers.
     let mut n = LOGINS;
     eventually("served again", || {
@@ -306,6 +309,19 @@ fn ten_thousand_blocked_logins_are_bounded() {
             .ok()?
             .then_some(())
     });
+}
+
+/// Waits until the second server answers anybody: after a long cut TCP itself takes up to a minute to try again.
+fn wait_for_server() {
+    const LONGEST: Duration = Duration::from_secs(240);
+    let asked = output(
+        Command::new("ls").arg("/mnt/nfs2-a/never-asked-for-before"),
+        LONGEST,
+    );
+    assert!(
+        asked.is_some(),
+        "the server does not answer within {LONGEST:?}"
+    );
 }
 
 /// Bytes of memory in use by this process.
