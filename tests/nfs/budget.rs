@@ -90,7 +90,7 @@ fn a_claim() {
         "{}",
         site.mount.log()
     );
-    assert_at_most("claim", &rpcs, 9, 30);
+    assert_at_most("claim", &rpcs, 9, 10);
 }
 
 /// A stock backend's list index moves here.
@@ -115,7 +115,7 @@ fn a_pull() {
     });
     assert_eq!(list_index(&hashed(mount.backing(), "alice")), files);
     assert!(list_index(&index(&world)).is_empty(), "still in INDEX");
-    assert_at_most("pull", &rpcs, 41, 90);
+    assert_at_most("pull", &rpcs, 41, 52);
 }
 
 /// Evicted, that is without a record, and not claimed by anybody since: nothing is written to NFS.
@@ -144,7 +144,7 @@ fn an_adoption() {
         let writes = rpcs.count(write);
         assert!(writes == 0 || write == "OPEN", "{writes} {write}: {rpcs:?}");
     }
-    assert_at_most("adoption", &rpcs, 6, 12);
+    assert_at_most("adoption", &rpcs, 6, 7);
 }
 
 /// After the last close of a process that wrote: 2 GETATTR more, which nobody waits for.

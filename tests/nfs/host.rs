@@ -100,6 +100,7 @@ in_guest! {
     freshness: "freshness" &[];
     hung: "hung" &[];
     mount_guard: "mount_guard" &[];
+    quota: "quota" &["--backing", "xfs"];
     refusals: "refusals" &[];
     sessions: "sessions" &[];
     two_hosts: "two_hosts" &[];

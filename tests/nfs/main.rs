@@ -12,6 +12,7 @@ mod guest;
 mod host;
 mod hung;
 mod mount_guard;
+mod quota;
 mod refusals;
 mod sessions;
 mod two_hosts;

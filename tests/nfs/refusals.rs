@@ -12,7 +12,7 @@ use crate::support::{Model, Site, eventually};
 
 const OPEN: &str = "rw,sync,no_subtree_check,no_root_squash";
 
-struct Story {
+pub struct Story {
     world: World,
     sites: [Site; 2],
     model: Model,
@@ -20,7 +20,7 @@ struct Story {
 
 impl Story {
     /// A user with a folder whom host B has just had: A's next check finds that it has to claim.
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self::within(World::new())
     }
 
@@ -47,7 +47,7 @@ impl Story {
     }
 
     /// A session on A is right, has no list index, and the log says so once, with these words.
-    fn refused(&mut self, words: &str) {
+    pub fn refused(&mut self, words: &str) {
         let site = &self.sites[0];
         for _ in 0..2 {
             let mut imap = site.login("alice");
@@ -65,7 +65,7 @@ impl Story {
     }
 
     /// Once the trouble is over, A serves again, by itself.
-    fn over(&mut self) {
+    pub fn over(&mut self) {
         let (site, model) = (&self.sites[0], &mut self.model);
         eventually("served again", || {
             let mut imap = site.login("alice");
