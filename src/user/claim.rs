@@ -13,10 +13,13 @@ use crate::index::lasthost::{Identity, LASTHOST, LastHost};
 /// A claim is up to this many bytes longer than it need be.
 const MAX_PADDING: u64 = 509;
 
+/// Seconds.
+const DAY: u64 = 24 * 3600;
+
 /// Puts `lasthost` into INDEX as `host`, which is us, and returns its identity.
 ///
-/// The nanoseconds of its time and its size are random: a reused inode must not look like an older
-/// claim, and only what `stat` sees counts. The identity is taken before anybody can replace it.
+/// Its time, within the last day, and its size are random: a reused inode must not look like an older claim, and
+/// only what `stat` sees counts. When the claim was made is told by its change time. The identity is taken before anybody can replace it.
 ///
 /// # Errors
 /// [`Trouble::Io`]; then .lasthost has been removed if that was possible, so that other hosts purge.
@@ -29,10 +32,10 @@ pub fn put(
     let beside = beside(host);
     let put = || {
         let text = lasthost.to_text(random(MAX_PADDING) as usize);
-        let made = match dir.make(&beside, text.as_bytes(), Some(now_with_random_nanos())) {
+        let made = match dir.make(&beside, text.as_bytes(), Some(random_time())) {
             Err(Trouble::Io { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {
                 dir.remove(&beside)?; // a claim of ours that died on its way
-                dir.make(&beside, text.as_bytes(), Some(now_with_random_nanos()))?
+                dir.make(&beside, text.as_bytes(), Some(random_time()))?
             }
             made => made?,
         };
@@ -58,11 +61,14 @@ fn beside(host: &str) -> OsString {
     format!("{LASTHOST}.{}", hex.collect::<String>()).into()
 }
 
-fn now_with_random_nanos() -> SystemTime {
+/// A moment of the last day, as precise as a time stamp can be. On a server that keeps whole seconds the nanoseconds
+/// are lost, and with a size of few possible ones alone a reused inode would look like an older claim in the end.
+fn random_time() -> SystemTime {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
-    SystemTime::UNIX_EPOCH + Duration::new(now.as_secs(), random(1_000_000_000) as u32)
+    let seconds = now.as_secs().saturating_sub(random(DAY));
+    SystemTime::UNIX_EPOCH + Duration::new(seconds, random(1_000_000_000) as u32)
 }
 
 /// A random number below `bound`.
@@ -93,14 +99,14 @@ mod tests {
     }
 
     #[test]
-    fn nanoseconds_differ() {
-        let nanos = |t: SystemTime| {
-            t.duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap()
-                .subsec_nanos()
-        };
-        let some: std::collections::HashSet<_> =
-            (0..20).map(|_| nanos(now_with_random_nanos())).collect();
+    fn times_differ_in_seconds_too() {
+        let now = SystemTime::now();
+        let ages = (0..20).map(|_| {
+            let age = now.duration_since(random_time()).unwrap_or_default();
+            assert!(age.as_secs() <= DAY);
+            age.as_secs()
+        });
+        let some: std::collections::HashSet<_> = ages.collect();
         assert!(some.len() > 15, "{some:?}");
     }
 }

@@ -90,8 +90,8 @@ impl Drop for Housekeeper {
 }
 
 impl Agenda {
-    /// Waits until something is due; `false` when the gate has ended.
-    fn wait(&self, last_sweep: Instant) -> bool {
+    /// Waits until something is due. Tells whether somebody may have waited too long; `None` when the gate has ended.
+    fn wait(&self, last_sweep: Instant) -> Option<bool> {
         let mut due = self.due.lock();
         if !due.now && !due.ended {
             let ghosts = due
@@ -105,16 +105,21 @@ impl Agenda {
             }
         }
         due.now = false;
-        due.next = None; // found anew from those who wait
-        !due.ended
+        let late = due.next.is_some_and(|next| next <= Instant::now());
+        if late {
+            due.next = None; // found anew from those who wait
+        }
+        (!due.ended).then_some(late)
     }
 }
 
 fn keep_house(gate: &Weak<Gate>, agenda: &Agenda) {
     let mut last_sweep = Instant::now();
-    while agenda.wait(last_sweep) {
+    while let Some(late) = agenda.wait(last_sweep) {
         let Some(gate) = gate.upgrade() else { return };
-        refuse_late(&gate);
+        if late {
+            refuse_late(&gate);
+        }
         if gate.housekeeper().haunted() {
             end_ghosts(&gate);
         }
