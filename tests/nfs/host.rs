@@ -103,5 +103,5 @@ in_guest! {
     quota: "quota" &["--backing", "xfs"];
     refusals: "refusals" &[];
     sessions: "sessions" &[];
-    two_hosts: "two_hosts" &[];
+    two_hosts: "two_hosts" &["--timeout", "2400"]; // 200 sessions
 }
