@@ -113,13 +113,14 @@ impl Gate {
         left
     }
 
-    /// Has ghosts laid whose time is over, of all users; tells whether there are any ghosts.
-    pub fn look_at_ghosts(self: &Arc<Self>) -> bool {
+    /// Has ghosts laid whose time is over, of all users, or not of those for whom that has failed a moment ago; tells
+    /// whether there are any ghosts.
+    pub fn look_at_ghosts(self: &Arc<Self>, of_all: bool) -> bool {
         let haunted = self.users.matching(|inner| !inner.ghosts.is_empty());
         for state in &haunted {
             if !state.ended_ghosts(&*self.processes).is_empty() {
                 let mut inner = state.lock();
-                if inner.lay_again.is_over(Instant::now()) {
+                if of_all || inner.lay_again.is_over(Instant::now()) {
                     inner.queue.lay = true;
                     self.kick(state, &mut inner);
                 }

@@ -144,7 +144,7 @@ fn end_ghosts(gate: &Arc<Gate>) {
     let agenda = &gate.housekeeper().agenda;
     let before = agenda.due.lock().haunts;
     let start = Instant::now();
-    let haunted = gate.look_at_ghosts();
+    let haunted = gate.look_at_ghosts(false);
     let mut due = agenda.due.lock();
     due.look = start.elapsed();
     // Who became a ghost during the look counts.

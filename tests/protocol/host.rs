@@ -198,7 +198,7 @@ impl Host {
     /// Ghosts end when the gate looks: here, at once.
     pub fn end_ghosts(&self) {
         self.wait_quiet();
-        self.core.gate().look_at_ghosts();
+        self.core.gate().look_at_ghosts(true);
         self.wait_quiet();
     }
 
