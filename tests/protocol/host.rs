@@ -163,6 +163,13 @@ impl Host {
         Self::over(backing, self.name, self.options, self.processes)
     }
 
+    /// The daemon does nothing more: else it would see the end of sessions that end with it, and act beside the next.
+    pub fn stop(&self) {
+        if !std::mem::replace(&mut self.crash.lock().unwrap().ended, true) {
+            self.wait_quiet();
+        }
+    }
+
     /// The next login's daemon dies after this step.
     pub fn die_at(&self, step: Step) {
         self.crash.lock().unwrap().at = Some(step);

@@ -267,6 +267,7 @@ impl World {
 
     /// The mount ends and begins again; with it go the host's sessions, as the unit restarts Dovecot.
     fn remount(&mut self, host: usize) {
+        self.host(host).stop();
         let (gone, stay) = std::mem::take(&mut self.sessions)
             .into_iter()
             .partition(|s| s.host == host);
