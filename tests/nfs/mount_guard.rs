@@ -4,8 +4,8 @@ use std::process::Command;
 
 use crate::guest::{Changed, Client, World, changed};
 use crate::support::model::Op;
-use crate::support::stories::assert_right;
-use crate::support::{Model, Site, eventually};
+use crate::support::stories::{assert_right, assert_served_again};
+use crate::support::{Model, Site};
 
 /// Takes host A's NFS away until Drop.
 fn unmounted() -> Changed {
@@ -45,18 +45,6 @@ fn assert_refused_and_nothing_changes(site: &Site) {
     );
 }
 
-/// Served again, by itself.
-fn assert_resumes(site: &Site, model: &mut Model) {
-    eventually("service resumes", || {
-        let mut imap = site.login("alice");
-        model.assert_matches(&imap.list_status(), "after NFS is back");
-        let served = site.is_served("alice");
-        imap.logout();
-        site.wait_no_sessions();
-        served.then_some(())
-    });
-}
-
 fn begin(world: &World) -> (Site, Model) {
     let site = world.site(Client::A);
     let mut model = Model::new();
@@ -78,7 +66,7 @@ fn unmounted_and_mounted_again() {
         assert_refused_and_nothing_changes(&site);
     }
     drop(back);
-    assert_resumes(&site, &mut model);
+    assert_served_again(&site, &mut model);
     let told = site.mount.log();
     let lines = told
         .lines()
@@ -104,7 +92,7 @@ fn mounted_late() {
     drop(late);
     drop(back);
     let (site, mut model) = begin(&world);
-    assert_resumes(&site, &mut model);
+    assert_served_again(&site, &mut model);
 }
 
 #[test]
@@ -126,5 +114,5 @@ fn the_server_exports_an_empty_directory() {
     };
     assert_eq!(kept(&below(site.mount.backing())), kept(&before), "purged");
     drop(back);
-    assert_resumes(&site, &mut model);
+    assert_served_again(&site, &mut model);
 }

@@ -7,8 +7,8 @@ use std::process::Command;
 use crate::guest::{EXPORT, World, changed};
 use crate::support::dovecot::hashed;
 use crate::support::model::Op;
-use crate::support::stories::assert_right;
-use crate::support::{Model, Site, eventually};
+use crate::support::stories::{assert_right, assert_served_again};
+use crate::support::{Model, Site};
 
 const OPEN: &str = "rw,sync,no_subtree_check,no_root_squash";
 
@@ -64,17 +64,9 @@ impl Story {
         assert_eq!(told.len(), 1, "one line with {words:?}:\n{log}");
     }
 
-    /// Once the trouble is over, A serves again, by itself.
+    /// Once the trouble is over, A serves again.
     pub fn over(&mut self) {
-        let (site, model) = (&self.sites[0], &mut self.model);
-        eventually("served again", || {
-            let mut imap = site.login("alice");
-            model.assert_matches(&imap.list_status(), "after the trouble");
-            let served = site.is_served("alice");
-            imap.logout();
-            site.wait_no_sessions();
-            served.then_some(())
-        });
+        assert_served_again(&self.sites[0], &mut self.model);
     }
 }
 

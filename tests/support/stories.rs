@@ -10,6 +10,18 @@ pub fn assert_right(site: &Site, model: &mut Model, when: &str) {
     site.wait_no_sessions();
 }
 
+/// Served again, by itself: a session has its list index in the mount, and every one until then is right.
+pub fn assert_served_again(site: &Site, model: &mut Model) {
+    eventually("served again", || {
+        let mut imap = site.login("alice");
+        model.assert_matches(&imap.list_status(), "after the trouble");
+        let served = site.is_served("alice");
+        imap.logout();
+        site.wait_no_sessions();
+        served.then_some(())
+    });
+}
+
 /// A session on A, which stays open while alice moves to B; then it writes what B cannot see.
 pub fn lingers_and_writes([a, b]: [&Site; 2]) -> (Model, Imap) {
     let mut model = Model::new();
