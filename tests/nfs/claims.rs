@@ -12,7 +12,8 @@ use listindexfs::index::lasthost::{Identity, Instance, LastHost};
 use listindexfs::options::IndexFs;
 use listindexfs::user::claim;
 
-use crate::guest::{Client, EXPORT, fresh_dir, is_v3, version};
+use crate::guest::{Client, EXPORT, changed, fresh_dir, is_v3, version};
+use crate::support::eventually;
 
 const ROUNDS: usize = 1000;
 
@@ -144,5 +145,36 @@ fn a_claim_never_looks_like_an_older_one() {
         } else {
             "nanoseconds"
         }
+    );
+}
+
+/// What docs/semantics.md says NFS cannot give: a host is cut off with an unlink under way, and the server carries the
+/// unlink out after the name has become another file's.
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn an_unlink_that_lands_late_hits_the_file_that_has_come_since() {
+    version();
+    let name = fresh_dir();
+    let on_server = Path::new(EXPORT).join(&name).join("dovecot.list.index.log");
+    fs::write(&on_server, "pulled by A").expect("a log");
+    let seen = Client::A.mount().join(&name).join("dovecot.list.index.log");
+    assert_eq!(fs::read(&seen).expect("A sees it"), b"pulled by A");
+    let cut = changed(&["cut", "a", "1"], &["heal", "a", "1"]);
+    let mut unlink = std::process::Command::new("rm")
+        .arg(&seen)
+        .spawn()
+        .expect("rm");
+    eventually("the unlink waits for the server", || {
+        let wchan = fs::read_to_string(format!("/proc/{}/wchan", unlink.id())).unwrap_or_default();
+        wchan.contains("rpc").then_some(())
+    });
+    let newer = on_server.with_extension("new");
+    fs::write(&newer, "made by a stock backend since").expect("a newer log");
+    fs::rename(&newer, &on_server).expect("renamed over");
+    drop(cut);
+    assert!(unlink.wait().expect("wait").success());
+    assert!(
+        !on_server.exists(),
+        "NFS has become better: docs/semantics.md is to say so"
     );
 }

@@ -318,7 +318,7 @@ fn ten_thousand_blocked_logins_are_bounded() {
 }
 
 /// Waits until the second server answers anybody: after a long cut TCP itself takes up to a minute to try again.
-fn wait_for_server() {
+pub fn wait_for_server() {
     const LONGEST: Duration = Duration::from_secs(240);
     let asked = output(
         Command::new("ls").arg("/mnt/nfs2-a/never-asked-for-before"),
