@@ -8,6 +8,7 @@ pub mod exit;
 pub mod fs;
 pub mod fuse;
 pub mod index;
+pub mod journal;
 pub mod log_limit;
 pub mod mountinfo;
 pub mod options;
