@@ -9,6 +9,8 @@ use clap::error::ErrorKind;
 use crate::daemon::{self, background, logging};
 use crate::exit::{Exit, Failure};
 use crate::options::Config;
+use crate::supervise::Invocation;
+use crate::supervise::worker::{self, Inherited};
 
 /// Serves Dovecot's mailbox list index from tmpfs, checked against NFS whenever it is opened.
 #[derive(Debug, Parser)]
@@ -35,6 +37,12 @@ struct Args {
     /// Log every request; stays in the foreground
     #[arg(short, long)]
     debug: bool,
+    /// The supervisor's descriptors: this process is its worker
+    #[arg(long, hide = true)]
+    worker: Option<Inherited>,
+    /// What the host is called where no host= says it
+    #[arg(long, hide = true)]
+    host_name: Option<String>,
 }
 
 /// Parses, runs, and gives the exit code. A failure is one line on standard error.
@@ -53,24 +61,41 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    let config = config(args)?;
+    let host_name = args.host_name.clone().unwrap_or_else(|| {
+        let uname = rustix::system::uname();
+        uname.nodename().to_string_lossy().into_owned()
+    });
+    let config = config(args, &host_name)?;
+    if let Some(inherited) = &args.worker {
+        match args.foreground || args.debug {
+            true => logging::to_stderr(args.debug),
+            false => logging::to_syslog(),
+        }
+        return worker::run(config, inherited);
+    }
+    let invocation = Invocation {
+        backing: config.backing.clone(),
+        mountpoint: config.mountpoint.clone(),
+        options: args.options.clone(),
+        host_name,
+        foreground: args.foreground,
+        debug: args.debug,
+    };
     if args.foreground || args.debug {
         logging::to_stderr(args.debug);
-        daemon::serve(config, &mut background::Caller::None)
+        daemon::serve(config, invocation, &mut background::Caller::None)
     } else {
         background::run(|caller| {
             logging::to_syslog();
-            daemon::serve(config, caller)
+            daemon::serve(config, invocation, caller)
         })
     }
 }
 
-fn config(args: &Args) -> Result<Config, Failure> {
+fn config(args: &Args, host_name: &str) -> Result<Config, Failure> {
     let backing = absolute("BACKING", &args.backing)?;
     let mountpoint = absolute("MOUNTPOINT", &args.mountpoint)?;
-    let uname = rustix::system::uname();
-    let hostname = uname.nodename().to_string_lossy();
-    Config::parse(&backing, &mountpoint, &args.options, &hostname).map_err(Failure::usage)
+    Config::parse(&backing, &mountpoint, &args.options, host_name).map_err(Failure::usage)
 }
 
 /// A daemon works in `/`: relative paths are those of the caller.
@@ -114,7 +139,7 @@ mod tests {
     fn what_mount_fuse_runs_is_taken() {
         let line = ["listindexfs", "/b", "/m", "-o", "rw,index=/n/%u,dev,suid"];
         let args = Args::try_parse_from(line).expect("taken");
-        let config = config(&args).expect("config");
+        let config = config(&args, "host").expect("config");
         assert_eq!(config.backing, Path::new("/b"));
         assert!(!args.foreground && !args.debug);
     }

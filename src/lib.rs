@@ -13,6 +13,7 @@ pub mod log_limit;
 pub mod mountinfo;
 pub mod options;
 pub mod store;
+pub mod supervise;
 pub mod sys;
 pub mod template;
 pub mod user;

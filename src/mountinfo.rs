@@ -19,6 +19,8 @@ pub struct Mount {
     pub point: PathBuf,
     /// The file system's type.
     pub fs: String,
+    /// What is mounted: a device, a server's directory, a FUSE filesystem's source.
+    pub source: PathBuf,
     /// Options of the file system, for NFS those of the mount.
     options: String,
 }
@@ -44,12 +46,14 @@ fn line(line: &[u8]) -> Option<Mount> {
     let point = unescape(words.nth(1)?).into();
     let mut words = words.skip_while(|word| *word != b"-").skip(1);
     let fs = text(words.next()?);
-    let options = text(words.nth(1).unwrap_or_default());
+    let source = unescape(words.next().unwrap_or_default()).into();
+    let options = text(words.next().unwrap_or_default());
     Some(Mount {
         id,
         device,
         point,
         fs,
+        source,
         options,
     })
 }

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
 
-use super::mountinfo;
+use super::{lock, mountinfo};
 use crate::exit::Failure;
 use crate::options::BackingFs;
 
@@ -133,16 +134,13 @@ fn roots_alone(directory: &OwnedFd, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The mount point without symbolic links: an empty directory with no listindexfs on it yet.
-pub fn mountpoint(path: &Path) -> Result<PathBuf, Failure> {
+/// The mount point without symbolic links: an empty directory with no listindexfs on it. One of the same backing
+/// that is dead, all its processes gone, is cleared away.
+pub fn mountpoint(path: &Path, backing: &Path) -> Result<PathBuf, Failure> {
     let name = path.display();
-    if mountinfo::ours_at(path).is_some() {
-        return Err(standing(path));
-    }
+    clear_dead(path, backing)?;
     let real = std::fs::canonicalize(path).map_err(|error| unreachable_mountpoint(path, &error))?;
-    if mountinfo::ours_at(&real).is_some() {
-        return Err(standing(&real));
-    }
+    clear_dead(&real, backing)?;
     let cannot = |error: io::Error| Failure::mount(format!("MOUNTPOINT {name}: {error}"));
     let metadata = std::fs::metadata(&real).map_err(cannot)?;
     if !metadata.is_dir() {
@@ -163,7 +161,21 @@ pub fn mountpoint(path: &Path) -> Result<PathBuf, Failure> {
     Ok(real)
 }
 
-/// Live, hanging or dead is not looked at: a hanging one would hold us up.
+/// The mount itself is not looked at, for a hanging one would hold us up: whoever serves a backing holds its lock.
+fn clear_dead(path: &Path, backing: &Path) -> Result<(), Failure> {
+    while let Some(ours) = mountinfo::ours_at(path) {
+        if ours.backing != backing || lock::is_held(backing) {
+            return Err(standing(path));
+        }
+        let name = path.display();
+        log::warn!("{name}: all that served it is dead: mounting anew; restart Dovecot");
+        let flags = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
+        rustix::mount::unmount(path, flags)
+            .map_err(|error| Failure::mount(format!("cannot unmount the dead {name}: {error}")))?;
+    }
+    Ok(())
+}
+
 fn standing(path: &Path) -> Failure {
     let path = path.display();
     Failure::mount(format!(

@@ -27,9 +27,14 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// The lock, held until this is dropped.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for its Drop")] File);
+pub struct Lock(File);
 
 impl Lock {
+    /// The same lock for those who serve the backing: it is held until the last of them has closed it.
+    pub fn keep(self) -> OwnedFd {
+        self.0.into()
+    }
+
     /// Takes the lock of `backing`, an open directory, for a mount on `mountpoint`.
     pub fn take(backing: &OwnedFd, path: &Path, mountpoint: &Path) -> Result<Self, Failure> {
         let mut file = open(backing).map_err(|error| {
@@ -59,6 +64,16 @@ impl Lock {
         Holder::write(&mut file, mountpoint)
             .map_err(|error| Failure::system(format!("cannot write the lock file: {error}")))?;
         Ok(Self(file))
+    }
+}
+
+/// Whether anybody serves `backing`. What cannot be found out counts as yes.
+pub fn is_held(backing: &Path) -> bool {
+    let file = File::open(backing.join(DIRECTORY).join("lock"));
+    let lock = file.map(|file| flock(&file, FlockOperation::NonBlockingLockShared));
+    match lock {
+        Ok(taken) => taken.is_err(), // let go of as the file is closed
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
     }
 }
 

@@ -1,7 +1,7 @@
 //! One mount from its checks to its end.
 //!
-//! The session is served by threads of its own; the main thread waits for what happens to it:
-//! signals, the first answer, the end. Everything it waits for has a bound except a mount that
+//! The session is served by a worker, a process of its own; this one supervises. Its main thread waits for what
+//! happens: signals, the first answer, the end of a worker, the end of the mount. Everything it waits for has a bound except a mount that
 //! serves.
 
 pub mod background;
@@ -11,16 +11,13 @@ pub mod logging;
 mod mount;
 mod mountinfo;
 
-use std::os::fd::OwnedFd;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
-use rustix::process::{Resource, Rlimit};
+use rustix::process::{Pid, Resource, Rlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -28,8 +25,9 @@ use self::background::Caller;
 use self::lock::Lock;
 use self::mount::Mount;
 use crate::exit::Failure;
-use crate::fuse::Server;
+use crate::fuse::{is_unmounted, shake_hands};
 use crate::options::Config;
+use crate::supervise::{self, Ended, Invocation, Supervisor};
 
 /// A new mount answers within milliseconds; after this it never will.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -37,13 +35,17 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 const END_WITHIN: Duration = Duration::from_secs(10);
 const FUSE_MAGIC: u64 = 0x6573_5546;
 
-/// Checks, mounts and serves until the mount ends.
-pub fn serve(mut config: Config, caller: &mut Caller) -> Result<(), Failure> {
+/// Checks, mounts and has workers serve until the mount ends.
+pub fn serve(
+    mut config: Config,
+    mut invocation: Invocation,
+    caller: &mut Caller,
+) -> Result<(), Failure> {
     checks::host()?;
-    config.mountpoint = checks::mountpoint(&config.mountpoint)?;
+    config.mountpoint = checks::mountpoint(&config.mountpoint, &config.backing)?;
     let backing = checks::backing(&config.backing, config.backing_fs)?;
     checks::apart(&config.mountpoint, &config.backing)?;
-    let _lock = Lock::take(&backing, &config.backing, &config.mountpoint)?;
+    let lock = Lock::take(&backing, &config.backing, &config.mountpoint)?;
     let dev_fuse = checks::dev_fuse()?;
     prepare_process();
     let (events, happened) = mpsc::channel();
@@ -51,18 +53,30 @@ pub fn serve(mut config: Config, caller: &mut Caller) -> Result<(), Failure> {
         .map_err(|error| Failure::system(format!("cannot watch signals: {error}")))?;
     let config = Arc::new(config);
     let mount = Arc::new(Mount::new(&config, &dev_fuse)?);
-    serve_in_thread(Arc::clone(&config), dev_fuse, events.clone());
-    probe_in_thread(Arc::clone(&config), events);
-    let watch = Watch {
+    let cannot_serve = |error: &dyn std::fmt::Display| {
+        let place = config.mountpoint.display();
+        Failure::mount(format!("cannot serve {place}: {error}"))
+    };
+    shake_hands(&dev_fuse).map_err(|e| cannot_serve(&e))?;
+    invocation.mountpoint.clone_from(&config.mountpoint);
+    let supervisor =
+        Supervisor::new(invocation, dev_fuse, lock.keep()).map_err(|e| cannot_serve(&e))?;
+    probe_in_thread(Arc::clone(&config), events.clone());
+    let mut watch = Watch {
         mount,
         config,
         caller,
         phase: Phase::Starting(Instant::now() + ANSWER_WITHIN),
+        supervisor,
+        events,
+        worker: None,
     };
+    watch.start_worker(true)?;
     watch.until_end(&happened)
 }
 
-/// Files get the modes they are given, and there may be as many open as there can be.
+/// Files get the modes they are given, and there may be as many open as there can be; workers inherit both. When
+/// memory runs out the kernel is to take a worker, which is replaced.
 fn prepare_process() {
     rustix::process::umask(rustix::fs::Mode::empty());
     let limit = rustix::process::getrlimit(Resource::Nofile);
@@ -73,13 +87,19 @@ fn prepare_process() {
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
         log::warn!("cannot raise the limit of open files: {error}");
     }
+    const NEVER: &str = "-1000";
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", NEVER) {
+        log::info!("not spared when memory runs out: /proc/self/oom_score_adj: {error}");
+    }
 }
 
 enum Event {
     /// The mount was looked at through the kernel.
     Answered(Result<(), String>),
-    /// The session is over.
-    Ended(anyhow::Result<()>),
+    /// A worker is over.
+    Ended(Ended),
+    /// It is time to start the next one.
+    Next,
     /// SIGTERM or SIGINT.
     Stop,
 }
@@ -98,6 +118,9 @@ struct Watch<'a> {
     config: Arc<Config>,
     caller: &'a mut Caller,
     phase: Phase,
+    supervisor: Supervisor,
+    events: Sender<Event>,
+    worker: Option<Pid>,
 }
 
 impl Watch<'_> {
@@ -111,7 +134,8 @@ impl Watch<'_> {
             };
             let end = match event {
                 Ok(Event::Answered(answer)) => self.answered(answer),
-                Ok(Event::Ended(outcome)) => Some(self.ended(outcome)),
+                Ok(Event::Ended(ended)) => self.ended(&ended),
+                Ok(Event::Next) => self.start_worker(false).err().map(Err),
                 Ok(Event::Stop) => self.stop(),
                 Err(_) => Some(self.out_of_time()),
             };
@@ -145,23 +169,64 @@ impl Watch<'_> {
         }
     }
 
-    /// The session ends after the mount: a mount that still stands was broken off.
-    fn ended(&mut self, outcome: anyhow::Result<()>) -> Result<(), Failure> {
+    /// Starts a worker and waits for its end in a thread.
+    fn start_worker(&mut self, first: bool) -> Result<(), Failure> {
+        let place = self.config.mountpoint.display().to_string();
+        let cannot = |error: std::io::Error| {
+            Failure::system(format!("cannot start a worker for {place}: {error}"))
+        };
+        let worker = self.supervisor.start_worker(first).map_err(cannot)?;
+        self.worker = worker.pid();
+        let events = self.events.clone();
+        let wait = move || {
+            let _ = events.send(Event::Ended(worker.wait())); // fails only where the main thread has ended
+        };
+        let thread = thread::Builder::new().name("worker".to_owned()).spawn(wait);
+        thread.map(drop).map_err(cannot)
+    }
+
+    /// A worker ends after its mount, or there will be another.
+    fn ended(&mut self, ended: &Ended) -> Option<Result<(), Failure>> {
+        self.worker = None;
+        if is_unmounted(self.supervisor.dev_fuse()) {
+            return Some(self.unmounted());
+        }
         let place = self.place();
-        match (self.phase, outcome) {
-            (Phase::Starting(_), Err(error)) => {
-                Err(Failure::mount(format!("cannot serve {place}: {error:#}")))
-            }
-            (Phase::Starting(_), Ok(())) => Err(Failure::mount(format!(
+        if let (Phase::Starting(_), false) = (self.phase, ended.report.is_empty()) {
+            return Some(Err(Failure::mount(format!(
+                "cannot serve {place}: {ended}"
+            ))));
+        }
+        log::error!("{place}: the worker has died ({ended}): the next one takes over");
+        let pause = self.supervisor.pause_after(ended);
+        if pause.is_zero() {
+            return self.start_worker(false).err().map(Err);
+        }
+        log::error!(
+            "{}: workers die again and again: the next one in {pause:?}",
+            self.place()
+        );
+        let events = self.events.clone();
+        let later = move || {
+            thread::sleep(pause);
+            let _ = events.send(Event::Next); // fails only where the main thread has ended
+        };
+        match thread::Builder::new().name("pause".to_owned()).spawn(later) {
+            Ok(_) => None,
+            Err(_) => self.start_worker(false).err().map(Err),
+        }
+    }
+
+    fn unmounted(&self) -> Result<(), Failure> {
+        let place = self.place();
+        match self.phase {
+            Phase::Starting(_) => Err(Failure::mount(format!(
                 "{place} was unmounted before it answered"
             ))),
-            (_, Err(error)) => Err(Failure::system(format!(
-                "serving {place} ended: {error:#}: mount it again"
-            ))),
-            (Phase::Serving, Ok(())) if self.mount.stands() => Err(Failure::system(format!(
+            Phase::Serving if self.mount.stands() => Err(Failure::system(format!(
                 "the kernel broke off the mount on {place} (umount -f?): mount it again"
             ))),
-            (_, Ok(())) => {
+            Phase::Serving | Phase::Stopping(_) => {
                 log::info!("unmounted {place}");
                 Ok(())
             }
@@ -199,6 +264,7 @@ impl Watch<'_> {
             Phase::Stopping(_) | Phase::Serving => {
                 log::warn!("{place} still has files open: ending without their users");
                 self.mount.tear_away();
+                self.worker.into_iter().for_each(supervise::kill);
                 Ok(())
             }
         }
@@ -218,29 +284,6 @@ fn watch_signals(events: Sender<Event>) -> std::io::Result<()> {
             }
         })
         .map(|_| ())
-}
-
-/// The handshake and the session. Without a thread there is no session: that is its end.
-fn serve_in_thread(config: Arc<Config>, dev_fuse: OwnedFd, events: Sender<Event>) {
-    let ended = events.clone();
-    let session = move || {
-        let run = || {
-            let server =
-                Server::start(config, dev_fuse).context("the handshake with the kernel failed")?;
-            server.run().context("the session broke off")
-        };
-        let outcome = catch_unwind(AssertUnwindSafe(run));
-        // Fails only where the main thread has ended, and with it the process.
-        let _ = ended.send(Event::Ended(
-            outcome.unwrap_or_else(|_| Err(anyhow!("panic"))),
-        ));
-    };
-    if let Err(error) = thread::Builder::new()
-        .name("session".to_owned())
-        .spawn(session)
-    {
-        let _ = events.send(Event::Ended(Err(error.into())));
-    }
 }
 
 /// Looks at the mount as any program would.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
-use super::mountinfo::{self, Device};
+use super::mountinfo::{self, Ours};
 use crate::exit::Failure;
 use crate::options::Config;
 
@@ -18,7 +18,7 @@ pub const TYPE: &str = "fuse.listindexfs";
 #[derive(Debug)]
 pub struct Mount {
     path: PathBuf,
-    device: Device,
+    ours: Ours,
 }
 
 impl Mount {
@@ -38,7 +38,7 @@ impl Mount {
             },
         )?;
         match mountinfo::ours_at(&path) {
-            Some(device) => Ok(Self { path, device }),
+            Some(ours) => Ok(Self { path, ours }),
             None => {
                 let _ = rustix::mount::unmount(&path, UnmountFlags::DETACH);
                 let path = path.display();
@@ -51,7 +51,7 @@ impl Mount {
 
     /// Whether it still stands, and uppermost: else umount(2) would hit another.
     pub fn stands(&self) -> bool {
-        mountinfo::ours_at(&self.path).is_some_and(|device| device == self.device)
+        mountinfo::ours_at(&self.path).is_some_and(|ours| ours == self.ours)
     }
 
     /// Takes it away: at once if nobody uses it, else out of sight, and the session ends with the

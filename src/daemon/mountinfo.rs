@@ -1,23 +1,31 @@
 //! Which listindexfs stands where.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::mount::TYPE;
 use crate::mountinfo;
 
-/// The device number of a mount, `major:minor`.
+/// A listindexfs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Device(String);
+pub struct Ours {
+    /// The device number, `major:minor`.
+    device: String,
+    /// Its backing.
+    pub backing: PathBuf,
+}
 
 /// The listindexfs that is uppermost at `mountpoint`, if what is uppermost there is one.
-pub fn ours_at(mountpoint: &Path) -> Option<Device> {
+pub fn ours_at(mountpoint: &Path) -> Option<Ours> {
     let table = std::fs::read(mountinfo::PATH).ok()?;
     uppermost(&table, mountpoint)
 }
 
-fn uppermost(table: &[u8], mountpoint: &Path) -> Option<Device> {
+fn uppermost(table: &[u8], mountpoint: &Path) -> Option<Ours> {
     let mount = mountinfo::uppermost(table, mountpoint.as_os_str())?;
-    (mount.fs == TYPE).then_some(Device(mount.device))
+    (mount.fs == TYPE).then_some(Ours {
+        device: mount.device,
+        backing: mount.source,
+    })
 }
 
 #[cfg(test)]
@@ -34,7 +42,7 @@ mod tests {
 ";
 
     fn at(path: &str) -> Option<String> {
-        uppermost(TABLE, Path::new(path)).map(|device| device.0)
+        uppermost(TABLE, Path::new(path)).map(|ours| ours.device)
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 
 use super::error::{FsError, Result};
 use super::lookup::LEVEL_MODE;
+use super::open::handle_of;
 use super::place::{Place, Role, is_private};
 use super::{Call, Core, Found, Handle, c_name, stale};
 use crate::store::Node;
@@ -28,8 +29,14 @@ impl Core {
         flags: OFlags,
     ) -> Result<(Found, Handle)> {
         let dir = self.dir_to_change(parent, name)?;
+        if self.was_done(call) {
+            let attr = self.store.attr_at(&dir, &c_name(name)?)?;
+            return Ok((self.found(name, attr), handle_of(call)));
+        }
         let operation = self.may_change(call, &dir, name)?;
-        let flags = flags.intersection(OFlags::EXCL | OFlags::TRUNC);
+        let mut flags = flags.intersection(OFlags::EXCL | OFlags::TRUNC);
+        // What is there was made by the worker before: the kernel lets nobody else make a name meanwhile.
+        flags.set(OFlags::EXCL, flags.contains(OFlags::EXCL) && !call.resent);
         let flags = flags
             | OFlags::RDWR
             | OFlags::CREATE
@@ -51,7 +58,8 @@ impl Core {
         let file = made?;
         let node = self.store.node_of(&file)?;
         let attr = self.store.attr_of(node, &file)?;
-        let handle = self.opened(call, node, operation.as_ref());
+        let (handle, told) = self.opened(call, node, operation.as_ref());
+        self.tell(node, handle, &told)?;
         if let Some(operation) = &operation {
             operation.state().wrote(call.caller.pid);
         }
@@ -83,7 +91,10 @@ impl Core {
             } else {
                 Mode::from_raw_mode(mode & 0o7777)
             };
-            rustix::fs::mkdirat(&dir, &c_name, mode)?;
+            match rustix::fs::mkdirat(&dir, &c_name, mode) {
+                Err(Errno::EXIST) if call.resent => {} // made by the worker before
+                made => made?,
+            }
         }
         if level {
             // A setgid parent may have changed the mode.

@@ -1,15 +1,25 @@
 //! UNLINK, RMDIR, RENAME, LINK. Locks and renames never fail for a reason of ours.
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
+use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, OFlags, RenameFlags};
+use rustix::io::Errno;
 
 use super::error::{FsError, Result};
 use super::place::{Place, is_private};
 use super::{Call, Core, Found, c_name, stale};
 use crate::index::lasthost::LASTHOST;
+use crate::journal::Entry;
 use crate::store::{Node, PRIVATE_DIR};
+
+/// A name in an open directory.
+type Name<'a> = (&'a OwnedFd, &'a CStr);
+
+fn is_absent(e: &io::Error) -> bool {
+    e.raw_os_error() == Some(libc::ENOENT)
+}
 
 impl Core {
     /// Removes a name. The record may go too: then the user is as good as evicted.
@@ -22,21 +32,24 @@ impl Core {
         }
         let dir = self.store.open_dir(parent).map_err(stale)?;
         let _operation = self.change(call, &dir, &[name])?;
-        Ok(self.store.unlink(&self.opens, &dir, &c_name(name)?)?)
+        match self.store.unlink(&self.opens, &dir, &c_name(name)?) {
+            Err(e) if call.resent && is_absent(&e) => Ok(()), // by the worker before
+            done => Ok(done?),
+        }
     }
 
     /// Removes a directory; a record alone does not keep a user's directory.
     ///
     /// # Errors
     /// As `rmdir(2)`.
-    pub fn rmdir(&self, parent: Node, name: &OsStr) -> Result<()> {
+    pub fn rmdir(&self, call: &Call, parent: Node, name: &OsStr) -> Result<()> {
         if is_private(parent, name) {
             return Err(FsError::Absent.into());
         }
         let dir = self.store.open_dir(parent).map_err(stale)?;
         let c_name = c_name(name)?;
         match rustix::fs::unlinkat(&dir, &c_name, AtFlags::REMOVEDIR) {
-            Err(rustix::io::Errno::NOTEMPTY) => {
+            Err(Errno::NOTEMPTY) => {
                 let child = self
                     .store
                     .open_list(self.store.node_at(&dir, &c_name)?)
@@ -44,6 +57,7 @@ impl Core {
                 self.drop_lone_record(&child)?;
                 Ok(rustix::fs::unlinkat(&dir, &c_name, AtFlags::REMOVEDIR)?)
             }
+            Err(Errno::NOENT) if call.resent => Ok(()), // by the worker before
             done => Ok(done?),
         }
     }
@@ -83,23 +97,63 @@ impl Core {
         if from.0 != to.0 && (self.is_managed(from.1) || self.is_managed(to.1)) {
             return Err(FsError::CrossDirectory.into());
         }
+        let ends = ((&old, old_name.as_c_str()), (&new, new_name.as_c_str()));
+        if call.resent && self.was_renamed(call, ends, flags)? {
+            return Ok(());
+        }
         self.refuse_moving_users(&old, from.1)?;
         if flags.contains(RenameFlags::EXCHANGE) {
             self.refuse_moving_users(&new, to.1)?;
         }
         let _operation = self.change(call, &new, &[from.1, to.1])?;
+        let begins = |node: Node| {
+            self.gate.journal().append(&Entry::Renames {
+                unique: call.unique,
+                node: node.0,
+            })
+        };
         match flags {
             flags if flags.is_empty() => {
                 Ok(self
                     .store
-                    .replace(&self.opens, (&old, &new), &old_name, &new_name)?)
+                    .replace(&self.opens, (&old, &new), &old_name, &new_name, begins)?)
             }
             // These leave no file without a name.
-            RenameFlags::NOREPLACE | RenameFlags::EXCHANGE => Ok(rustix::fs::renameat_with(
-                &old, &old_name, &new, &new_name, flags,
-            )?),
-            _ => Err(FsError::Backing(std::io::ErrorKind::InvalidInput.into()).into()),
+            RenameFlags::NOREPLACE | RenameFlags::EXCHANGE => {
+                if flags == RenameFlags::EXCHANGE {
+                    begins(self.store.node_at(&old, &old_name)?)?;
+                }
+                Ok(rustix::fs::renameat_with(
+                    &old, &old_name, &new, &new_name, flags,
+                )?)
+            }
+            _ => Err(FsError::Backing(io::ErrorKind::InvalidInput.into()).into()),
         }
+    }
+
+    /// Whether an earlier worker has done a rename. One that is done in two steps is brought to its end.
+    fn was_renamed(
+        &self,
+        call: &Call,
+        (from, to): (Name<'_>, Name<'_>),
+        flags: RenameFlags,
+    ) -> Result<bool> {
+        let at = |(dir, name): Name<'_>| match self.store.node_at(dir, name) {
+            Ok(node) => Ok(Some(node)),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(e),
+        };
+        let (old, new) = (at(from)?, at(to)?);
+        let Some(begun) = self.left.renamed(call.unique).map(Node) else {
+            return Ok(old.is_none() && new.is_some());
+        };
+        if new != Some(begun) {
+            return Ok(false);
+        }
+        if let (true, Some(replaced)) = (flags.is_empty(), old) {
+            self.store.orphan(&self.opens, from.0, from.1, replaced)?;
+        }
+        Ok(true)
     }
 
     /// A user's directory elsewhere would be another user's, or nobody's.
@@ -134,7 +188,10 @@ impl Core {
             return Err(FsError::CrossDirectory.into());
         }
         let _operation = self.change(call, &dir, &[old_name, name])?;
-        rustix::fs::linkat(&file, "", &dir, &c_name, AtFlags::EMPTY_PATH)?;
+        match rustix::fs::linkat(&file, "", &dir, &c_name, AtFlags::EMPTY_PATH) {
+            Err(Errno::EXIST) if call.resent && self.store.node_at(&dir, &c_name)? == node => {}
+            linked => linked?,
+        }
         Ok(self.found(name, self.store.attr_at(&dir, &c_name)?))
     }
 }

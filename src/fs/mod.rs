@@ -20,9 +20,10 @@ use std::time::Duration;
 pub use self::attr::Change;
 pub use self::dir::Entry as DirEntry;
 use self::error::{FsError, Result, Stop};
+use crate::journal::{Snapshot, Who};
 use crate::options::Config;
 use crate::store::opens::Opens;
-use crate::store::{Attr, Store};
+use crate::store::{Attr, Node, Store};
 use crate::user::gate::{Answer, Gate};
 use crate::user::process::Caller;
 use crate::user::state::{Operation, Pass, UserState, Wait};
@@ -37,6 +38,10 @@ pub struct Call {
     pub caller: Caller,
     /// What the gate answered, once it was asked.
     pub verdict: Option<Verdict>,
+    /// The request's number, the same when it is resent.
+    pub unique: u64,
+    /// An earlier worker may have carried it out and died before it answered.
+    pub resent: bool,
 }
 
 /// What the gate answered one request.
@@ -77,6 +82,8 @@ pub struct Core {
     opens: Opens<Arc<UserState>>,
     gate: Arc<Gate>,
     listings: dir::Listings,
+    /// What the worker before left.
+    left: Snapshot,
     misfits: crate::log_limit::LogLimit,
 }
 
@@ -90,8 +97,35 @@ impl Core {
             opens: Opens::default(),
             gate,
             listings,
+            left: Snapshot::default(),
             misfits: Default::default(),
         }
+    }
+
+    /// The same, going on where an earlier worker died.
+    ///
+    /// # Errors
+    /// When the files unlinked while open cannot be looked through.
+    pub fn take_over(mut self, left: Snapshot) -> std::io::Result<Self> {
+        self.gate.restore(&left);
+        for (node, (count, user)) in &left.open {
+            let node = Node(*node);
+            let user = user
+                .as_ref()
+                .and_then(|user| self.gate.user_named(user).ok());
+            let owner = user.map(|user| self.gate.user(&user));
+            self.opens
+                .restore(node, *count, self.store.is_orphan(node)?, owner);
+        }
+        self.store
+            .keep_orphans(|node| left.open.contains_key(&node.0))?;
+        self.left = left;
+        Ok(self)
+    }
+
+    /// Whether an earlier worker has carried this out and died before it answered.
+    fn was_done(&self, call: &Call) -> bool {
+        call.resent && self.left.is_done(call.unique)
     }
 
     /// The gate, to ask for verdicts.
@@ -117,8 +151,8 @@ impl Core {
     }
 
     /// Counts a managed file as opened by the caller.
-    fn hold(&self, call: &Call, operation: &Operation) {
-        operation.hold(call.caller.pid, || self.gate.who(call.caller));
+    fn hold(&self, call: &Call, operation: &Operation) -> (Vec<u8>, Who) {
+        operation.hold(call.caller.pid, || self.gate.who(call.caller))
     }
 }
 

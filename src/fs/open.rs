@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 use super::error::{FsError, Result};
 use super::place::{Place, Role};
 use super::{Call, Core, Handle, c_name, stale};
+use crate::journal::Entry;
 use crate::store::{Node, PRIVATE_DIR};
 use crate::user::state::Operation;
 
@@ -20,6 +21,9 @@ impl Core {
     /// # Errors
     /// ESTALE when it is gone, EIO when it is L and the gate refuses.
     pub fn open(&self, call: &Call, node: Node, flags: OFlags) -> Result<Handle> {
+        if self.was_done(call) {
+            return Ok(handle_of(call));
+        }
         let file = self.store.open_node(node, OFlags::PATH).map_err(stale)?;
         let mut path = self.store.path_of(&file)?.ok_or(FsError::Stale)?;
         let name = OsString::from_vec(path.pop().ok_or(FsError::Reserved)?);
@@ -30,24 +34,40 @@ impl Core {
             return Err(FsError::Stale.into()); // unlinked since the kernel looked it up
         }
         let operation = self.may_open(call, &file, &path, &name, flags)?;
-        let handle = self.opened(call, node, operation.as_ref());
+        let (handle, told) = self.opened(call, node, operation.as_ref());
         // Purged or replaced meanwhile: the descriptor keeps the inode, but it has no name any more.
         // Asked after the file counts as open, since from then on it keeps one.
         if rustix::fs::fstat(&file)?.st_nlink == 0 {
-            self.release(node, handle)?;
+            self.closed(node, handle, None);
             return Err(FsError::Stale.into());
         }
+        self.tell(node, handle, &told)?;
         Ok(handle)
     }
 
-    /// Counts a file as open.
-    pub(super) fn opened(&self, call: &Call, node: Node, operation: Option<&Operation>) -> Handle {
-        if let Some(operation) = operation {
-            self.hold(call, operation);
-        }
+    /// Counts a file as open. What the next worker has to know is still to be told.
+    pub(super) fn opened(
+        &self,
+        call: &Call,
+        node: Node,
+        operation: Option<&Operation>,
+    ) -> (Handle, Entry) {
+        let by = operation.map(|operation| self.hold(call, operation));
         self.opens
             .add(node, operation.map(|o| Arc::clone(o.state())));
-        handle_of(call)
+        let told = Entry::Opened {
+            unique: call.unique,
+            node: node.0,
+            by,
+        };
+        (handle_of(call), told)
+    }
+
+    /// Tells the next worker of an open file; one of which it would not know is closed again.
+    pub(super) fn tell(&self, node: Node, handle: Handle, opened: &Entry) -> Result<()> {
+        let told = self.gate.journal().append(opened);
+        told.inspect_err(|_| self.closed(node, handle, None))?;
+        Ok(())
     }
 
     /// Asks the gate where it stands; `None` for files it has nothing to do with.
@@ -102,12 +122,29 @@ impl Core {
     }
 
     /// The last reference to an open file is gone.
-    pub fn release(&self, node: Node, handle: Handle) -> Result<()> {
-        let owner = self.opens.remove(node, || self.store.drop_orphan(node));
-        if let Some(state) = owner {
-            self.gate.released(&state, handle.0 as u32);
+    pub fn release(&self, call: &Call, node: Node, handle: Handle) -> Result<()> {
+        if !self.was_done(call) {
+            self.closed(node, handle, Some(call.unique));
         }
         Ok(())
+    }
+
+    /// Counts a file as closed; the next worker is told of it if it is by a request.
+    fn closed(&self, node: Node, handle: Handle, request: Option<u64>) {
+        let owner = self.opens.remove(node, || self.store.drop_orphan(node));
+        let pid = handle.0 as u32;
+        let told = request.map(|unique| Entry::Released {
+            unique,
+            node: node.0,
+            user: owner.as_ref().map(|state| state.user.as_bytes().to_vec()),
+            pid,
+        });
+        match owner {
+            Some(state) => self.gate.released(&state, pid, told.as_ref()),
+            None => told
+                .iter()
+                .for_each(|entry| self.gate.journal().note(entry)),
+        }
     }
 }
 

@@ -3,24 +3,23 @@
 mod notify;
 mod reply;
 mod server;
+mod session;
 
 use std::ffi::OsStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fuser::{
-    BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, InitFlags, KernelConfig, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, KernelConfig, LockOwner, OpenFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::{OFlags, Timespec, Timestamps};
 
 use self::reply::{Replied, Runner};
-pub use self::server::Server;
+pub use self::server::{Server, is_unmounted};
+pub use self::session::shake_hands;
 use crate::fs::{Change, Core, Handle};
 use crate::store::Node;
-
-/// The largest WRITE, bytes. A list index is smaller; each reader keeps a buffer of fuser's own size.
-const MAX_WRITE: u32 = 1 << 20;
 
 /// The callbacks: each names an operation of the core and what its result looks like to the kernel.
 struct Adapter {
@@ -29,15 +28,7 @@ struct Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _req: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
-        // A slow gate in LOOKUP then blocks nobody but its own user. Offered by every kernel we serve.
-        let wanted = InitFlags::FUSE_PARALLEL_DIROPS;
-        config
-            .add_capabilities(wanted)
-            .map_err(|_| std::io::Error::other("the kernel lacks FUSE_PARALLEL_DIROPS"))?;
-        if let Err(nearest) = config.set_max_write(MAX_WRITE) {
-            log::debug!("max_write is {nearest}");
-        }
-        Ok(())
+        session::negotiate(config)
     }
 
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
@@ -147,7 +138,7 @@ impl Filesystem for Adapter {
         self.run.op(
             "rmdir",
             req,
-            move |fs, _| fs.rmdir(Node(parent.0), &name),
+            move |fs, call| fs.rmdir(call, Node(parent.0), &name),
             reply,
         );
     }
@@ -308,7 +299,7 @@ impl Filesystem for Adapter {
         self.run.now(
             "release",
             req,
-            |fs, _| fs.release(Node(ino.0), Handle(fh.0)),
+            |fs, call| fs.release(call, Node(ino.0), Handle(fh.0)),
             reply,
         );
     }

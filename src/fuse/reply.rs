@@ -21,6 +21,9 @@ use crate::user::process::Caller;
 /// The page cache stays over closes, and closing costs no request.
 const OPENED: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
 
+/// The bit of a request's number that tells that it was sent to an earlier worker.
+const RESENT: u64 = 1 << 63;
+
 /// Something that can be answered with a `T` or an errno.
 pub trait Replied<T>: Send + 'static {
     /// The operation succeeded.
@@ -126,6 +129,8 @@ fn call(req: &Request) -> Call {
             gid: req.gid(),
         },
         verdict: None,
+        unique: req.unique().0 & !RESENT,
+        resent: req.unique().0 & RESENT != 0,
     }
 }
 

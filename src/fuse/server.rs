@@ -1,6 +1,6 @@
 //! Serving a mount: threads that read requests until the mount ends.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::Builder;
@@ -10,14 +10,14 @@ use anyhow::Context;
 use fuser::{Session, SessionACL};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::Adapter;
 use super::notify::Invalidator;
 use super::reply::Runner;
+use super::{Adapter, session};
 use crate::fs::Core;
 use crate::index::lasthost::Instance;
+use crate::journal::Journal;
 use crate::options::Config;
 use crate::store::Store;
-use crate::user::claim::random_u128;
 use crate::user::gate::{Gate, Parts};
 use crate::user::process::Proc;
 use crate::user::steps;
@@ -39,11 +39,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Begins to serve a mount made on `dev_fuse`: does the INIT handshake.
+    /// Begins to serve the mount of `dev_fuse`, on which hands have been shaken, where the worker before left it.
     ///
     /// # Errors
-    /// When the backing cannot be used or the kernel does not shake hands.
-    pub fn start(config: Arc<Config>, dev_fuse: OwnedFd) -> anyhow::Result<Self> {
+    /// When the backing or the journal cannot be used.
+    pub fn start(
+        config: Arc<Config>,
+        dev_fuse: OwnedFd,
+        journal: [OwnedFd; 2],
+    ) -> anyhow::Result<Self> {
+        let (journal, left) = Journal::open(journal)?;
         let store = Store::open(&config.backing)
             .with_context(|| format!("failed to open the backing {}", config.backing.display()))?;
         let store = Arc::new(store);
@@ -51,25 +56,29 @@ impl Server {
         let parts = Parts {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
-            instance: Instance(random_u128()),
+            instance: Instance(left.instance),
             processes: Box::new(Proc),
             kernel: Box::new(invalidator.clone()),
             on_step: steps::crash_from_env(),
             spared_threads: SPARED,
+            journal: Arc::new(journal),
         };
-        let watched = dev_fuse.try_clone().context("failed to watch /dev/fuse")?;
         let gate = Gate::new(parts).context("failed to start the gate")?;
-        let core = Core::new(config, store, Arc::clone(&gate));
+        let core = Core::new(config, store, Arc::clone(&gate))
+            .take_over(left)
+            .context("failed to go on where the worker before ended")?;
         let adapter = Adapter {
             run: Runner::new(core),
         };
-        let session = Session::from_fd(adapter, dev_fuse, SessionACL::All, session_config())
-            .context("failed to shake hands with the kernel")?;
+        let session = session::go_on(adapter, &dev_fuse).context("failed to begin a session")?;
         invalidator.attach(session.notifier());
+        if !session::resend(dev_fuse.as_fd()).context("failed to ask for what was not answered")? {
+            log::debug!("this kernel does not send again what a worker did not answer");
+        }
         Ok(Server {
             session,
             gate,
-            dev_fuse: watched,
+            dev_fuse,
         })
     }
 
@@ -104,8 +113,8 @@ fn ended(session: Session<Adapter>, dev_fuse: &OwnedFd) -> std::io::Result<std::
     Ok(ended.recv_timeout(LAST_FENCES).unwrap_or(Ok(())))
 }
 
-/// Asked without waiting: every request would wake who waits in `poll(2)` on `/dev/fuse`.
-fn is_unmounted(dev_fuse: &OwnedFd) -> bool {
+/// Whether the mount of `dev_fuse` has ended. Asked without waiting: every request would wake who waits in `poll(2)` on `/dev/fuse`.
+pub fn is_unmounted(dev_fuse: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(dev_fuse, PollFlags::empty())];
     let now = Timespec {
         tv_sec: 0,
@@ -114,7 +123,7 @@ fn is_unmounted(dev_fuse: &OwnedFd) -> bool {
     poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::ERR)
 }
 
-fn session_config() -> fuser::Config {
+pub(super) fn session_config() -> fuser::Config {
     let mut config = fuser::Config::default();
     config.acl = SessionACL::All;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

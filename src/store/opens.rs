@@ -46,6 +46,18 @@ impl<O: Clone> Opens<O> {
         }
     }
 
+    /// Takes over a file that was opened through an earlier worker.
+    pub fn restore(&self, node: Node, count: u32, orphan: bool, owner: Option<O>) {
+        self.files.insert(
+            node,
+            Open {
+                count,
+                orphan,
+                owner,
+            },
+        );
+    }
+
     /// Counts one RELEASE. `last` runs under the node's lock when none is left and the file is an orphan.
     pub fn remove(&self, node: Node, last: impl FnOnce()) -> Option<O> {
         let Entry::Occupied(mut file) = self.files.entry(node) else {

@@ -13,7 +13,7 @@ use super::{Node, PRIVATE_DIR, Store, TMP_DIR};
 
 const ORPHANS: &str = ".listindexfs/orphans";
 
-/// Makes the private directories and empties them of an earlier mount's orphans and unfinished files.
+/// Makes the private directories and removes unfinished files of an earlier worker.
 ///
 /// # Errors
 /// As `mkdir(2)` and `unlink(2)`.
@@ -24,15 +24,14 @@ pub fn prepare(store: &Store) -> io::Result<()> {
             Err(e) => return Err(e.into()),
         }
     }
-    [ORPHANS, TMP_DIR]
-        .into_iter()
-        .try_for_each(|dir| empty(&store.open_path(dir)?))
+    empty(&store.open_path(TMP_DIR)?, |_| false)
 }
 
-fn empty(dir: &OwnedFd) -> io::Result<()> {
+fn empty(dir: &OwnedFd, keep: impl Fn(&[u8]) -> bool) -> io::Result<()> {
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
-        if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") && !keep(name) {
             rustix::fs::unlinkat(dir, entry.file_name(), AtFlags::empty())?;
         }
     }
@@ -65,7 +64,7 @@ impl Store {
     }
 
     /// Renames `from` over `to`, both names in `dirs`; a file that `to` names and somebody has open becomes
-    /// an orphan. No OPEN of it comes between.
+    /// an orphan. No OPEN of it comes between. That takes two steps: `begins` is told before the first what is renamed.
     ///
     /// # Errors
     /// As `rename(2)`.
@@ -75,6 +74,7 @@ impl Store {
         dirs: (&OwnedFd, &OwnedFd),
         from: &CStr,
         to: &CStr,
+        begins: impl FnOnce(Node) -> io::Result<()>,
     ) -> io::Result<()> {
         let rename = || Ok(rustix::fs::renameat(dirs.0, from, dirs.1, to)?);
         let node = match self.node_at(dirs.1, to) {
@@ -84,6 +84,7 @@ impl Store {
         };
         opens.with(node, |open| match open {
             Some(open) if self.links(dirs.1, to)? == 1 && self.node_at(dirs.0, from)? != node => {
+                begins(self.node_at(dirs.0, from)?)?;
                 // Exchanged first and moved away then: a second link would need an inode more.
                 rustix::fs::renameat_with(dirs.0, from, dirs.1, to, RenameFlags::EXCHANGE)?;
                 rustix::fs::renameat(dirs.0, from, &self.root, orphan_path(node))?;
@@ -91,6 +92,51 @@ impl Store {
                 Ok(())
             }
             _ => rename(),
+        })
+    }
+
+    /// The second step of [`Store::replace`], for a worker that died between: `name` is `node`, which was replaced.
+    ///
+    /// # Errors
+    /// As `rename(2)`.
+    pub fn orphan<O: Clone>(
+        &self,
+        opens: &Opens<O>,
+        dir: &OwnedFd,
+        name: &CStr,
+        node: Node,
+    ) -> io::Result<()> {
+        opens.with(node, |open| match open {
+            Some(open) => {
+                rustix::fs::renameat(dir, name, &self.root, orphan_path(node))?;
+                open.orphan = true;
+                Ok(())
+            }
+            None => Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?),
+        })
+    }
+
+    /// Whether a file that is open has been unlinked.
+    ///
+    /// # Errors
+    /// As `stat(2)`.
+    pub fn is_orphan(&self, node: Node) -> io::Result<bool> {
+        match rustix::fs::statat(&self.root, orphan_path(node), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Removes the orphans that nobody has open any more.
+    ///
+    /// # Errors
+    /// As `unlink(2)`.
+    pub fn keep_orphans(&self, open: impl Fn(Node) -> bool) -> io::Result<()> {
+        empty(&self.open_path(ORPHANS)?, |name| {
+            let id = std::str::from_utf8(name).ok();
+            let node = id.and_then(|id| u64::from_str_radix(id, 16).ok());
+            node.is_some_and(|node| open(Node(node)))
         })
     }
 

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod cred;
+pub mod fd;
 pub mod handle;
 pub mod lock;
 pub mod process;

@@ -22,6 +22,7 @@ use crate::index::dir::IndexPath;
 use crate::index::guard::MountTable;
 use crate::index::lasthost::Instance;
 use crate::index::pool::Pools;
+use crate::journal::{Entry, Journal, Snapshot};
 use crate::log_limit::LogLimit;
 use crate::options::Config;
 use crate::store::Store;
@@ -74,6 +75,7 @@ pub struct Gate {
     pub(super) kernel: Box<dyn Kernel>,
     pub(super) on_step: OnStep,
     pub(super) limit: LogLimit,
+    pub(super) journal: Arc<Journal>,
     housekeeper: Housekeeper,
     pools: Pools,
     spared_threads: usize,
@@ -95,6 +97,8 @@ pub struct Parts {
     pub on_step: OnStep,
     /// How many of the threads that ask may wait for NFS themselves.
     pub spared_threads: usize,
+    /// What the next worker has to know goes here.
+    pub journal: Arc<Journal>,
 }
 
 impl Gate {
@@ -111,12 +115,13 @@ impl Gate {
             kernel,
             on_step,
             spared_threads,
+            journal,
         } = parts;
         let gate = Arc::new(Gate {
             config,
             store,
             instance,
-            users: Users::default(),
+            users: Users::new(Arc::clone(&journal)),
             mounts: MountTable::open()?,
             processes,
             kernel,
@@ -125,9 +130,26 @@ impl Gate {
             housekeeper: Housekeeper::default(),
             pools: Pools::default(),
             spared_threads,
+            journal,
         });
         Housekeeper::start(&gate)?;
         Ok(gate)
+    }
+
+    /// Takes over what an earlier worker knew, and begins what it had to do still.
+    pub fn restore(self: &Arc<Self>, left: &Snapshot) {
+        self.users.restore(left, |name| self.user_named(name).ok());
+        for state in self.users.matching(Inner::is_busy) {
+            self.kick(&state, &mut state.lock());
+        }
+        if left.users.values().any(|part| part.ghosts().count() > 0) {
+            self.housekeeper.haunt();
+        }
+    }
+
+    /// What the next worker has to know goes here.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The user's state.
@@ -221,7 +243,7 @@ impl Gate {
                 std::mem::take(&mut queue.lay),
             )
         };
-        self.fence(state, writers);
+        self.fence(state, &writers);
         if lay {
             self.lay_ghosts(state, None);
         }
@@ -314,9 +336,11 @@ impl Gate {
         self.limit.warn(user.as_bytes(), trouble.kind(), &line);
     }
 
-    /// A handle on a managed file is released.
-    pub fn released(self: &Arc<Self>, state: &Arc<UserState>, pid: u32) {
+    /// A handle on a managed file is released; `told` is what the next worker has to know of it.
+    pub fn released(self: &Arc<Self>, state: &Arc<UserState>, pid: u32, told: Option<&Entry>) {
         let mut inner = state.release(pid);
+        // Before the fence that may be due now: the journal tells of it after this.
+        told.into_iter().for_each(|entry| self.journal.note(entry));
         self.kick(state, &mut inner);
     }
 

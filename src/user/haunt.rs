@@ -27,6 +27,7 @@ impl Gate {
             let mut inner = state.lock();
             let ghosts = inner.ghosts.iter_mut().filter(|g| g.process == process);
             ghosts.for_each(|g| g.why = Why::MovedOn);
+            state.note_ghosts(&inner);
             self.housekeeper().wake();
         }
     }
@@ -34,6 +35,7 @@ impl Gate {
     /// Marks ghosts. Where there are ghosts there is no record, and no verdict is good any more.
     pub(super) fn haunt(&self, state: &UserState, inner: &mut Inner, new: Vec<Ghost>) {
         ghosts::add(&mut inner.ghosts, new);
+        state.note_ghosts(inner);
         inner.void();
         // Under the lock, as is the writing of a record, which looks for ghosts first.
         if let Err(e) = local::mark_haunted(self, &state.user) {
@@ -43,20 +45,26 @@ impl Gate {
     }
 
     /// After the last close of processes that wrote. Until it is set they count as ghosts.
-    pub(super) fn fence(&self, state: &Arc<UserState>, mut writers: Vec<Holder>) {
-        writers.dedup_by(|a, b| a.creds == b.creds);
-        for Holder { process, creds, .. } in writers {
-            match fence::after_writer(self, state, &creds) {
-                Ok(Fenced::Yes) => continue,
-                Ok(Fenced::StockLog) => {}
-                Err(e) => self.report(&state.user, &e),
-            }
-            let ghost = Ghost {
-                process,
-                creds,
-                why: Why::MovedOn,
+    pub(super) fn fence(&self, state: &Arc<UserState>, writers: &[Holder]) {
+        for same in writers.chunk_by(|a, b| a.creds == b.creds) {
+            let Holder { process, creds, .. } = &same[0];
+            let unfenced = match fence::after_writer(self, state, creds) {
+                Ok(Fenced::Yes) => false,
+                Ok(Fenced::StockLog) => true,
+                Err(e) => {
+                    self.report(&state.user, &e);
+                    true
+                }
             };
-            self.haunt(state, &mut state.lock(), vec![ghost]);
+            if unfenced {
+                let ghost = Ghost {
+                    process: *process,
+                    creds: Arc::clone(creds),
+                    why: Why::MovedOn,
+                };
+                self.haunt(state, &mut state.lock(), vec![ghost]);
+            }
+            same.iter().for_each(|writer| state.note_fenced(writer));
         }
     }
 
@@ -104,6 +112,7 @@ impl Gate {
     fn forget_ghosts(&self, state: &UserState, laid: &[Ghost]) -> bool {
         let mut inner = state.lock();
         let left = inner.forget_ghosts(laid);
+        state.note_ghosts(&inner);
         inner.lay_again = BackOff::default();
         if !left {
             if let Err(e) = local::remove_record(self, &state.user) {

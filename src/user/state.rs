@@ -15,6 +15,7 @@ use super::ghosts::{BackOff, Ghost, Why};
 use super::process::{Process, Processes};
 use crate::index::Trouble;
 use crate::index::creds::Creds;
+use crate::journal::{Entry as Change, Journal, Snapshot, UserPart, Who};
 use crate::template::User;
 
 /// How long one check serves its process: a login looks L up, opens it and makes it within milliseconds.
@@ -28,6 +29,7 @@ pub struct UserState {
     inner: Mutex<Inner>,
     /// No operation runs in the directory any more.
     calm: Condvar,
+    journal: Arc<Journal>,
 }
 
 /// What [`UserState`] guards.
@@ -146,12 +148,49 @@ impl std::fmt::Debug for Queue {
 }
 
 impl UserState {
-    fn new(user: User) -> Self {
+    fn new(user: User, journal: Arc<Journal>) -> Self {
         UserState {
             user,
             inner: Mutex::default(),
             calm: Condvar::new(),
+            journal,
         }
+    }
+
+    /// Takes over what an earlier worker knew.
+    fn restore(&self, part: &UserPart) {
+        let mut inner = self.lock();
+        for (handles, who, wrote) in &part.holders {
+            let holder = Holder {
+                handles: *handles,
+                process: who.process(),
+                creds: who.creds(),
+                wrote: *wrote,
+            };
+            inner.holders.insert(holder.process.pid, holder);
+        }
+        inner.ghosts = part.ghosts().collect();
+        let due = part.due.iter().map(|who| Holder {
+            handles: 0,
+            process: who.process(),
+            creds: who.creds(),
+            wrote: true,
+        });
+        inner.queue.writers = due.collect();
+    }
+
+    /// Tells the next worker who the user's ghosts are now.
+    pub(super) fn note_ghosts(&self, inner: &Inner) {
+        let ghosts = Change::ghosts(self.user.as_bytes(), &inner.ghosts);
+        self.journal.note(&ghosts);
+    }
+
+    /// Tells the next worker that no fence is due any more for a process that wrote.
+    pub(super) fn note_fenced(&self, writer: &Holder) {
+        self.journal.note(&Change::Fenced {
+            user: self.user.as_bytes().to_vec(),
+            who: Who::new(writer.process, &writer.creds),
+        });
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -205,9 +244,15 @@ impl UserState {
 
     /// A process that holds files open changes the list index.
     pub fn wrote(&self, pid: u32) {
-        if let Some(holder) = self.lock().holders.get_mut(&pid) {
-            holder.wrote = true;
+        let mut inner = self.lock();
+        match inner.holders.get_mut(&pid) {
+            Some(holder) if !holder.wrote => holder.wrote = true,
+            _ => return,
         }
+        self.journal.note(&Change::Wrote {
+            user: self.user.as_bytes().to_vec(),
+            pid,
+        });
     }
 
     /// A handle of `pid` on a managed file is released. A fence is due after the last one of a process that wrote.
@@ -332,11 +377,13 @@ impl Operation {
     }
 
     /// The process now holds a managed file open. `who` is asked for when its verdict does not tell.
-    pub fn hold(&self, pid: u32, who: impl FnOnce() -> (Process, Creds)) {
+    /// Returns the user and the process, for the next worker.
+    pub fn hold(&self, pid: u32, who: impl FnOnce() -> (Process, Creds)) -> (Vec<u8>, Who) {
+        let user = self.0.user.as_bytes().to_vec();
         let mut inner = self.0.lock();
         if let Some(holder) = inner.holders.get_mut(&pid) {
             holder.handles += 1;
-            return;
+            return (user, Who::new(holder.process, &holder.creds));
         }
         let known = inner
             .verdicts
@@ -348,15 +395,15 @@ impl Operation {
             let (process, creds) = who();
             (process, Arc::new(creds))
         });
-        inner.holders.insert(
-            pid,
-            Holder {
-                handles: 1,
-                process,
-                creds,
-                wrote: false,
-            },
-        );
+        let holder = Holder {
+            handles: 1,
+            process,
+            creds,
+            wrote: false,
+        };
+        let known = Who::new(process, &holder.creds);
+        inner.holders.insert(pid, holder);
+        (user, known)
     }
 }
 
@@ -387,9 +434,28 @@ impl Drop for Taken {
 #[derive(Debug, Default)]
 pub struct Users {
     states: DashMap<User, Arc<UserState>>,
+    journal: Arc<Journal>,
 }
 
 impl Users {
+    /// Nothing is known yet; what comes to be known is told to `journal`.
+    pub fn new(journal: Arc<Journal>) -> Self {
+        Users {
+            states: DashMap::new(),
+            journal,
+        }
+    }
+
+    /// Takes over what an earlier worker knew. A name that the layout does not know any more has no files here.
+    pub(super) fn restore(&self, left: &Snapshot, named: impl Fn(&[u8]) -> Option<User>) {
+        for (name, part) in &left.users {
+            match named(name) {
+                Some(user) => self.get(&user).restore(part),
+                None => log::error!("{:?}: the layout has no place for him", name.escape_ascii()),
+            }
+        }
+    }
+
     /// The user's state.
     pub fn get(&self, user: &User) -> Arc<UserState> {
         if let Some(state) = self.states.get(user) {
@@ -398,7 +464,7 @@ impl Users {
         let state = self
             .states
             .entry(user.clone())
-            .or_insert_with(|| Arc::new(UserState::new(user.clone())));
+            .or_insert_with(|| Arc::new(UserState::new(user.clone(), Arc::clone(&self.journal))));
         Arc::clone(&state)
     }
 

@@ -79,17 +79,26 @@ pub fn none() -> OnStep {
     Arc::new(|_| {})
 }
 
-/// In debug builds: SIGKILL to ourselves after the step that `LISTINDEXFS_CRASH_AT` names.
+/// In debug builds: SIGKILL to ourselves after the step that `LISTINDEXFS_WORKER_CRASH_AT` names, or to the supervisor
+/// and ourselves after that of `LISTINDEXFS_CRASH_AT`.
 #[cfg(debug_assertions)]
 pub fn crash_from_env() -> OnStep {
-    let Ok(at) = std::env::var("LISTINDEXFS_CRASH_AT") else {
+    use rustix::process::{Signal, getpid, getppid, kill_process};
+    let all = std::env::var("LISTINDEXFS_CRASH_AT");
+    let worker = std::env::var("LISTINDEXFS_WORKER_CRASH_AT");
+    if all.is_err() && worker.is_err() {
         return none();
+    }
+    log::warn!("will die after step {all:?} or {worker:?}");
+    let is = |at: &Result<String, std::env::VarError>, step: Step| {
+        at.as_ref().is_ok_and(|at| step.name() == at)
     };
-    log::warn!("will die after step {at}");
     Arc::new(move |step| {
-        if step.name() == at {
-            let me = rustix::process::getpid();
-            let _ = rustix::process::kill_process(me, rustix::process::Signal::KILL);
+        if is(&all, step) {
+            let _ = getppid().map(|supervisor| kill_process(supervisor, Signal::KILL));
+        }
+        if is(&all, step) || is(&worker, step) {
+            let _ = kill_process(getpid(), Signal::KILL);
         }
     })
 }

@@ -7,7 +7,7 @@ use rstest::rstest;
 use rustix::mount::UnmountFlags;
 use rustix::process::Signal;
 
-use crate::rig::{PROGRAM, Rig, finish, wait_until};
+use crate::rig::{INDEX, PROGRAM, Rig, finish, wait_until};
 
 #[test]
 fn a_mount_in_the_background_answers_when_the_program_returns() {
@@ -208,21 +208,46 @@ fn a_mount_that_is_broken_off_is_taken_away_and_said() {
 }
 
 #[test]
-fn a_dead_mount_is_named_and_can_be_replaced() {
+fn a_dead_mount_is_cleared_away_by_the_next() {
     let Some(rig) = Rig::new() else { return };
     let daemon = rig.mount();
-    daemon.signal(Signal::KILL);
+    daemon.kill_all();
     wait_until("dead", || {
         fs::metadata(&rig.mountpoint).is_err_and(|error| {
             rustix::io::Errno::from_io_error(&error) == Some(rustix::io::Errno::NOTCONN)
         })
     });
-    let done = finish(&mut rig.command());
+    rig.mount();
+    fs::create_dir(rig.mountpoint.join("plain")).expect("a directory in the mount");
+    rig.umount();
+    assert_eq!(rig.mounts_line(), None, "the dead one is not below");
+}
+
+#[test]
+fn a_dead_mount_of_another_backing_is_left_alone() {
+    let Some(rig) = Rig::new() else { return };
+    rig.mount().kill_all();
+    let mut other = Command::new(PROGRAM);
+    other.arg(rig.path("other")).arg(&rig.mountpoint);
+    let done = finish(other.args(["-o", INDEX]));
     assert_eq!(done.code, Some(32));
     let advice = format!("run umount {}", rig.mountpoint.display());
     assert!(done.said.contains(&advice), "{}", done.said);
+}
+
+#[test]
+fn without_its_supervisor_a_worker_serves_on_and_ends_with_the_mount() {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.mount();
+    let worker = daemon.worker();
+    daemon.signal(Signal::KILL);
+    daemon.wait_for_end();
+    fs::create_dir(rig.mountpoint.join("plain")).expect("a directory in the mount");
+    let done = finish(&mut rig.command());
+    assert_eq!(done.code, Some(32), "its backing is in use: {}", done.said);
     rig.umount();
-    rig.mount();
+    worker.wait_for_end();
+    assert!(rig.is_unlocked());
 }
 
 #[test]

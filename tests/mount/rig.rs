@@ -212,6 +212,27 @@ impl Daemon {
         kill_process(self.0, signal).expect("kill");
     }
 
+    /// The process that serves for it, its only child.
+    pub fn worker(&self) -> Self {
+        let mut found = None;
+        wait_until("there is a worker", || {
+            let children = fs::read_to_string(self.proc(&format!("task/{}/children", self.0)));
+            let pid = children.ok().and_then(|pids| pids.trim().parse().ok());
+            found = pid.and_then(Pid::from_raw).map(Self);
+            found.is_some()
+        });
+        found.expect("found")
+    }
+
+    /// Kills it and its worker, so that nobody is left to start another.
+    pub fn kill_all(&self) {
+        let worker = self.worker();
+        self.signal(Signal::KILL);
+        worker.signal(Signal::KILL);
+        self.wait_for_end();
+        worker.wait_for_end();
+    }
+
     pub fn has_ended(&self) -> bool {
         // Where nobody collects orphans, it stays on as a zombie.
         match fs::read_to_string(self.proc("stat")) {

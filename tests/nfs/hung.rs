@@ -229,6 +229,7 @@ fn ten_thousand_blocked_logins_are_bounded() {
         kernel: Box::new(NoKernel),
         on_step: Arc::new(|_| ()),
         spared_threads: 0,
+        journal: Arc::default(),
     });
     let gate = gate.expect("a gate");
     let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);

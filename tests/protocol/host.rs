@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use listindexfs::fs::error::{Result, Stop};
 use listindexfs::fs::{Call, Core, Handle};
 use listindexfs::index::lasthost::Instance;
+use listindexfs::journal::Snapshot;
 use listindexfs::options::Config;
 use listindexfs::store::{Node, ROOT, Store};
 use listindexfs::user::Kernel;
@@ -139,8 +140,10 @@ impl Host {
             kernel: Box::new(NoKernel),
             on_step: die_at(Arc::clone(&crash), backing.path().to_owned()),
             spared_threads: 0,
+            journal: Arc::default(),
         });
         let core = Core::new(config, store, gate.unwrap());
+        let core = core.take_over(Snapshot::default()).unwrap();
         Host {
             instance,
             name,
@@ -303,7 +306,7 @@ impl Host {
     }
 
     pub fn release(&self, open: Open) {
-        self.run(0, |fs, _| fs.release(open.node, open.handle))
+        self.run(0, |fs, call| fs.release(call, open.node, open.handle))
             .unwrap();
     }
 
@@ -326,6 +329,8 @@ impl Host {
                 gid: MAIL_UID,
             },
             verdict: None,
+            unique: 0,
+            resent: false,
         };
         loop {
             match op(&self.core, &call) {

@@ -1,0 +1,190 @@
+//! The supervisor's side: it holds what must not be lost, and starts a worker whenever there is none.
+//!
+//! It keeps `/dev/fuse`, the journal and the backing's lock, and hands them to each worker. It looks into none of them.
+
+pub mod worker;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::io::FdFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::journal::Journal;
+use crate::user::claim::random_u128;
+
+/// This very program, also when another has been installed in its place.
+const PROGRAM: &str = "/proc/self/exe";
+/// A worker that lived as long as this did not die of its start.
+const SOON: Duration = Duration::from_secs(5);
+/// The first pause before a worker is started after one that died soon, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
+
+/// What a worker is started with: the command line that the mount was made with.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// The backing, absolute.
+    pub backing: PathBuf,
+    /// The mount point, without symbolic links.
+    pub mountpoint: PathBuf,
+    /// What stood behind each `-o`.
+    pub options: Vec<String>,
+    /// The host's name when the mount was made, for where no `host=` is given.
+    pub host_name: String,
+    /// Log to standard error.
+    pub foreground: bool,
+    /// Log every request.
+    pub debug: bool,
+}
+
+/// What outlives workers.
+#[derive(Debug)]
+pub struct Supervisor {
+    invocation: Invocation,
+    /// `/dev/fuse`, the two journals, the backing's lock: in the order of [`worker::Inherited`].
+    kept: [OwnedFd; 4],
+    /// While it is open the supervisor lives.
+    life: (OwnedFd, OwnedFd),
+    soon: u32,
+}
+
+/// A worker that was started.
+#[derive(Debug)]
+pub struct Worker {
+    child: Child,
+    started: Instant,
+    report: File,
+}
+
+/// How a worker ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How.
+    pub status: io::Result<ExitStatus>,
+    /// Why it could not serve, if it said so.
+    pub report: String,
+    /// It died before it had served for long.
+    soon: bool,
+}
+
+impl Supervisor {
+    /// Keeps what a mount made on `dev_fuse` needs. `lock` is the backing's, which lasts as long as any of us.
+    ///
+    /// # Errors
+    /// When there is no memory or no descriptor.
+    pub fn new(invocation: Invocation, dev_fuse: OwnedFd, lock: OwnedFd) -> anyhow::Result<Self> {
+        let [a, b] = Journal::make(random_u128())?;
+        let kept = [dev_fuse, a, b, lock];
+        let life = pipe_with(PipeFlags::CLOEXEC)?;
+        for fd in kept.iter().chain([&life.0]) {
+            rustix::io::fcntl_setfd(fd, FdFlags::empty())?; // workers inherit them
+        }
+        Ok(Supervisor {
+            invocation,
+            kept,
+            life,
+            soon: 0,
+        })
+    }
+
+    /// The mount's connection to the kernel.
+    pub fn dev_fuse(&self) -> &OwnedFd {
+        &self.kept[0]
+    }
+
+    /// Starts a worker. `first`: a test's crash points are for the first one only.
+    ///
+    /// # Errors
+    /// As `fork(2)` and `execve(2)`.
+    pub fn start_worker(&self, first: bool) -> io::Result<Worker> {
+        let (report, told) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::fcntl_setfd(&told, FdFlags::empty())?;
+        let fds = self.kept.iter().chain([&self.life.0, &told]);
+        let fds: Vec<_> = fds.map(|fd| fd.as_raw_fd().to_string()).collect();
+        let of = &self.invocation;
+        let mut command = Command::new(PROGRAM);
+        command.arg0("listindexfs");
+        command.arg(&of.backing).arg(&of.mountpoint);
+        of.options.iter().for_each(|options| {
+            command.arg("-o").arg(options);
+        });
+        command.arg(format!("--worker={}", fds.join(",")));
+        command.arg(format!("--host-name={}", of.host_name));
+        if of.debug {
+            command.arg("-d");
+        } else if of.foreground {
+            command.arg("-f");
+        } else {
+            // Who waits for the end of what our caller prints is not to wait for us.
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+        }
+        if !first {
+            command.env_remove(worker::CRASH_AT);
+        }
+        // A signal from the terminal is for the supervisor alone.
+        command.process_group(0).stdin(Stdio::null());
+        Ok(Worker {
+            child: command.spawn()?,
+            started: Instant::now(),
+            report: report.into(),
+        })
+    }
+
+    /// How long to wait before the next worker is started: not at all, unless one after the other dies at once.
+    pub fn pause_after(&mut self, ended: &Ended) -> Duration {
+        if !ended.soon {
+            self.soon = 0;
+            return Duration::ZERO;
+        }
+        self.soon += 1;
+        // Whoever kills workers one by one is not to be punished: only many in a row are a pattern.
+        match self.soon.checked_sub(8) {
+            None => Duration::ZERO,
+            Some(more) => (PAUSES.0 * 2_u32.saturating_pow(more)).min(PAUSES.1),
+        }
+    }
+}
+
+impl Worker {
+    /// Its process.
+    pub fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.child.id()).ok()?)
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Ended {
+        let mut report = String::new();
+        if let Err(e) = self.report.read_to_string(&mut report) {
+            log::warn!("cannot read what the worker said last: {e}");
+        }
+        let status = self.child.wait();
+        Ended {
+            status,
+            report,
+            soon: self.started.elapsed() < SOON,
+        }
+    }
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.status, self.report.as_str()) {
+            (Ok(status), "") => write!(f, "{status}"),
+            (Ok(_), report) => write!(f, "{report}"),
+            (Err(e), _) => write!(f, "cannot be waited for: {e}"),
+        }
+    }
+}
+
+/// Kills a worker that is not to be waited for.
+pub fn kill(worker: Pid) {
+    if let Err(e) = kill_process(worker, Signal::KILL) {
+        log::debug!("the worker: {e}");
+    }
+}

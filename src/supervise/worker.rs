@@ -1,0 +1,99 @@
+//! The worker's side: it takes what the supervisor hands it, serves, and may die at any moment.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use anyhow::Context;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::exit::Failure;
+use crate::fuse::Server;
+use crate::options::Config;
+use crate::sys::fd::adopt;
+
+/// The step after which the first worker of a mount dies, in debug builds.
+pub const CRASH_AT: &str = "LISTINDEXFS_WORKER_CRASH_AT";
+
+/// The descriptors that a worker is started with.
+#[derive(Clone, Debug)]
+pub struct Inherited([i32; 6]);
+
+impl FromStr for Inherited {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers: Result<Vec<i32>, _> = text.split(',').map(str::parse).collect();
+        let numbers = numbers.map_err(|e| e.to_string())?;
+        let six = numbers.try_into().map_err(|_| "six descriptors are wanted");
+        six.map(Self).map_err(str::to_owned)
+    }
+}
+
+/// Serves the mount until it ends. Only the supervisor calls this.
+///
+/// # Errors
+/// When it cannot serve; the supervisor is told so.
+pub fn run(config: Config, inherited: &Inherited) -> Result<(), Failure> {
+    let told = |e: io::Error| Failure::usage(format!("--worker is for listindexfs itself: {e}"));
+    let adopted = inherited.0.map(adopt);
+    let [dev_fuse, a, b, lock, life, report] = adopted;
+    let (dev_fuse, lock) = (dev_fuse.map_err(told)?, lock.map_err(told)?);
+    let journal = [a.map_err(told)?, b.map_err(told)?];
+    let mut report = File::from(report.map_err(told)?);
+    let served = serve(config, dev_fuse, journal, life.map_err(told)?);
+    drop(lock); // held until here
+    served.map_err(|e| {
+        let line = format!("{e:#}");
+        if let Err(e) = report.write_all(line.as_bytes()) {
+            log::debug!("the supervisor is not told: {e}");
+        }
+        Failure::system(line)
+    })
+}
+
+fn serve(
+    config: Config,
+    dev_fuse: OwnedFd,
+    journal: [OwnedFd; 2],
+    life: OwnedFd,
+) -> anyhow::Result<()> {
+    prepare_process()?;
+    watch_supervisor(life)?;
+    let server = Server::start(Arc::new(config), dev_fuse, journal)?;
+    server.run().context("the session broke off")
+}
+
+/// It is the supervisor that is told to end, and that is spared when memory runs out.
+fn prepare_process() -> io::Result<()> {
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "0") {
+        log::debug!("/proc/self/oom_score_adj: {error}");
+    }
+    Ok(())
+}
+
+/// Says so when the supervisor has died: mail goes on, but nobody is there to replace a worker.
+fn watch_supervisor(life: OwnedFd) -> io::Result<()> {
+    let watch = move || {
+        let mut byte = [0];
+        match File::from(life).read(&mut byte) {
+            Ok(0) => log::error!(
+                "the supervisor has died: this worker serves on, but when it ends nobody replaces it: \
+                 unmount, mount again and restart Dovecot when it suits you"
+            ),
+            Ok(_) => {}
+            Err(e) => log::error!("cannot watch the supervisor: {e}"),
+        }
+    };
+    thread::Builder::new()
+        .name("supervisor".to_owned())
+        .spawn(watch)
+        .map(drop)
+}
