@@ -147,6 +147,12 @@ impl Mount {
         self.daemon.as_ref().map(Child::id)
     }
 
+    /// The pid of the worker that serves now; `None` while one takes over from another.
+    pub fn worker(&self) -> Option<u32> {
+        let supervisor = self.pid()?;
+        process::Family::of(supervisor).alive().next()
+    }
+
     /// Whether the daemon has ended, by itself or killed.
     pub fn has_died(&mut self) -> bool {
         self.daemon.as_mut().is_none_or(process::has_died)

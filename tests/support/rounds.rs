@@ -51,8 +51,14 @@ impl<'a> Rounds<'a> {
     /// Does this many rounds: a session on another host than before, or now and then on the same, that lists
     /// all folders, makes a few changes, and lists them again.
     pub fn run(mut self, rounds: usize) -> Result<Model, Stale> {
-        let mut host = 0;
-        for round in 0..rounds {
+        self.run_while(|round| round < rounds)?;
+        Ok(self.model)
+    }
+
+    /// The same as long as `go_on` says of the next round; tells how many were done.
+    pub fn run_while(&mut self, go_on: impl Fn(usize) -> bool) -> Result<usize, Stale> {
+        let (mut host, mut round) = (0, 0);
+        while go_on(round) {
             if self.random.below(4) > 0 {
                 host = (host + 1) % self.hosts.len();
             }
@@ -64,8 +70,9 @@ impl<'a> Rounds<'a> {
                 );
                 return Err(Stale { round, story });
             }
+            round += 1;
         }
-        Ok(self.model)
+        Ok(round)
     }
 
     fn round(&mut self, host: usize) -> Result<(), String> {
