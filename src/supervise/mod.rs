@@ -22,7 +22,7 @@ use crate::user::claim::random_u128;
 /// This very program, also when another has been installed in its place.
 const PROGRAM: &str = "/proc/self/exe";
 /// A worker that lived as long as this did not die of its start.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_millis(200);
 /// The first pause before a worker is started after one that died soon, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
 
