@@ -1,7 +1,8 @@
 //! The daemon is killed at each step of its gate, and mounted again: nothing is stale, and while a user migrates
-//! his list index is always whole on one side at least.
+//! his list index is always whole on one side at least. Where only its worker is, nobody notices at all.
 mod support;
 
+use listindexfs::supervise::worker::CRASH_AT;
 use listindexfs::user::steps::Step;
 
 use support::dovecot::hashed;
@@ -92,6 +93,59 @@ fn killed_while_migrating() {
         right(&b, &user, &mut model, "second", "on the other host");
         right(&a, &user, &mut model, "third", "back");
     }
+}
+
+/// Mounts anew with a worker that dies at `step`; those after it do not.
+fn worker_dies_at(site: &mut Site, step: &str) {
+    site.mount.remount(|options| options.env(CRASH_AT, step));
+}
+
+/// Whether a worker has died on this mount, of all that were made of it.
+fn workers_died(site: &Site) -> usize {
+    site.mount.log().matches("the worker has died").count()
+}
+
+/// The worker dies at a step of fetching a list index, and of dropping one after its user was elsewhere: the session
+/// that it did it for is answered by the next, and rightly.
+#[test]
+fn a_worker_is_killed_at_each_step_and_the_next_goes_on() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let stock = Config::new(&lab, "stock").start();
+    let [mut a, b] = ["a", "b"]
+        .map(|host| Site::with(Options::new(&lab, host).migrate(), Config::new(&lab, host)));
+    for step in Step::ALL.map(Step::name) {
+        let user = format!("at-{step}");
+        let index = hashed(&lab.index(), &user);
+        let mut model = Model::new();
+        let mut imap = stock.login(&user);
+        model.apply(&Op::Create("box".to_owned()), &mut imap);
+        model.apply(&Op::Append("box".to_owned(), false), &mut imap);
+        imap.logout();
+        stock.wait_no_sessions();
+        worker_dies_at(&mut a, step);
+        let died = workers_died(&a);
+        right(&a, &user, &mut model, "first", "while the worker dies");
+        assert_eq!(workers_died(&a), died + 1, "{step}:\n{}", a.mount.log());
+        assert!(list_index(&index).is_empty(), "{step}: left in INDEX");
+        right(&b, &user, &mut model, "second", "on the other host");
+        worker_dies_at(&mut a, step);
+        right(
+            &a,
+            &user,
+            &mut model,
+            "third",
+            "back, while the worker dies",
+        );
+        right(&b, &user, &mut model, "fourth", "on the other host again");
+    }
+    let (a_errors, b_errors) = (a.dovecot.errors(), b.dovecot.errors());
+    assert!(
+        a_errors.is_empty() && b_errors.is_empty(),
+        "{a_errors:?} {b_errors:?}"
+    );
 }
 
 /// The user moves to the other host while this one is dead, and comes back.
