@@ -87,7 +87,8 @@ fn count(dovecot: &Dovecot, user: &str) -> usize {
 /// Mail goes on while `harm` is done to one worker after the other.
 fn nobody_notices(harm: impl Fn(u32)) {
     let lab = Lab::new();
-    let site = Site::with(Options::new(&lab, "a"), Config::new(&lab, "a"));
+    let options = Options::new(&lab, "a").option("watchdog=1s");
+    let site = Site::with(options, Config::new(&lab, "a"));
     let users: Vec<String> = (0..USERS).map(|n| format!("u{n}")).collect();
     for user in users.iter().map(String::as_str).chain(["lmtp", "idle"]) {
         site.settle(user);
@@ -147,6 +148,23 @@ fn a_worker_is_killed() {
         return;
     }
     nobody_notices(|worker| process::signal(worker, Signal::KILL));
+}
+
+/// Stopped, it would hang for ever: the watchdog kills it.
+#[test]
+fn a_worker_is_stopped() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    nobody_notices(|worker| {
+        process::signal(worker, Signal::STOP);
+        eventually("it is killed", || {
+            let alive = process::Family::of(std::process::id())
+                .alive()
+                .any(|pid| pid == worker);
+            (!alive).then_some(())
+        });
+    });
 }
 
 #[test]

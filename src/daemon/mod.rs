@@ -27,7 +27,7 @@ use self::mount::Mount;
 use crate::exit::Failure;
 use crate::fuse::{is_unmounted, shake_hands};
 use crate::options::Config;
-use crate::supervise::{self, Ended, Invocation, Supervisor};
+use crate::supervise::{self, Ended, Invocation, Supervisor, watchdog};
 
 /// A new mount answers within milliseconds; after this it never will.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -100,6 +100,8 @@ enum Event {
     Ended(Ended),
     /// It is time to start the next one.
     Next,
+    /// The worker has not answered for as long as it may.
+    Hangs,
     /// SIGTERM or SIGINT.
     Stop,
 }
@@ -135,6 +137,10 @@ impl Watch<'_> {
             let end = match event {
                 Ok(Event::Answered(answer)) => self.answered(answer),
                 Ok(Event::Ended(ended)) => self.ended(&ended),
+                Ok(Event::Hangs) => {
+                    self.replace_hanging();
+                    None
+                }
                 Ok(Event::Next) => self.start_worker(false).err().map(Err),
                 Ok(Event::Stop) => self.stop(),
                 Err(_) => Some(self.out_of_time()),
@@ -160,6 +166,11 @@ impl Watch<'_> {
         let backing = self.config.backing.display();
         log::info!("mounted {backing} on {}", self.place());
         self.phase = Phase::Serving;
+        if let Err(error) = self.watch_worker() {
+            return Some(Err(Failure::system(format!(
+                "cannot start a thread: {error}"
+            ))));
+        }
         match self.caller.ready() {
             Ok(()) => None,
             Err(error) => {
@@ -167,6 +178,15 @@ impl Watch<'_> {
                 Some(Err(Failure::mount(line)))
             }
         }
+    }
+
+    fn watch_worker(&self) -> std::io::Result<()> {
+        let (mount, events) = (Arc::clone(&self.mount), self.events.clone());
+        let hangs = move || {
+            let _ = events.send(Event::Hangs); // fails only where the main thread has ended
+        };
+        let (place, limit) = (self.config.mountpoint.clone(), self.config.watchdog);
+        watchdog::start(place, limit, move || mount.stands(), hangs)
     }
 
     /// Starts a worker and waits for its end in a thread.
@@ -215,6 +235,12 @@ impl Watch<'_> {
             Ok(_) => None,
             Err(_) => self.start_worker(false).err().map(Err),
         }
+    }
+
+    fn replace_hanging(&self) {
+        let (place, limit) = (self.place(), self.config.watchdog);
+        log::error!("{place}: the worker has not answered for {limit:?}: it is killed");
+        self.worker.into_iter().for_each(supervise::kill);
     }
 
     fn unmounted(&self) -> Result<(), Failure> {

@@ -23,6 +23,8 @@ pub const DEFAULT_LAYOUT: &str = "%2.256Nu/%u";
 pub const DEFAULT_PREFIX: &str = "dovecot.list.index";
 /// How long an open waits for NFS where `check_timeout=` is not given.
 pub const DEFAULT_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a worker may give no answer where `watchdog=` is not given.
+const DEFAULT_WATCHDOG: Duration = Duration::from_secs(10);
 
 /// All that one mount was told.
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ pub struct Config {
     pub lock_method: LockMethod,
     /// How long an open waits for NFS before it is refused.
     pub check_timeout: Duration,
+    /// How long a worker may give no answer before it is replaced.
+    pub watchdog: Duration,
     /// Flags for mount(2): `nosuid` and `nodev` always, the others as asked.
     pub flags: MountFlags,
 }
@@ -169,7 +173,7 @@ impl Config {
 }
 
 /// Names of our own options; those every mount knows are in [`table`].
-const OWN: [&str; 10] = [
+const OWN: [&str; 11] = [
     "index",
     "layout",
     "prefix",
@@ -180,6 +184,7 @@ const OWN: [&str; 10] = [
     "backing_fs",
     "lock_method",
     "check_timeout",
+    "watchdog",
 ];
 
 /// What has been read so far; `None` is "not given".
@@ -194,6 +199,7 @@ struct Given {
     backing_fs: Option<BackingFs>,
     lock_method: Option<LockMethod>,
     check_timeout: Option<Duration>,
+    watchdog: Option<Duration>,
     flags: Flags,
 }
 
@@ -274,6 +280,11 @@ impl Given {
                 name,
                 value::read(name, wanted()?, value::check_timeout)?,
             ),
+            "watchdog" => once(
+                &mut self.watchdog,
+                name,
+                value::read(name, wanted()?, value::watchdog)?,
+            ),
             _ => unreachable!("{name} is in OWN but not read"),
         }
     }
@@ -349,6 +360,7 @@ impl Given {
             backing_fs: self.backing_fs.unwrap_or(BackingFs::Tmpfs),
             lock_method: self.lock_method.unwrap_or(LockMethod::Fcntl),
             check_timeout: self.check_timeout.unwrap_or(DEFAULT_CHECK_TIMEOUT),
+            watchdog: self.watchdog.unwrap_or(DEFAULT_WATCHDOG),
             flags: self.flags.0,
         })
     }

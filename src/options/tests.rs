@@ -32,6 +32,7 @@ fn defaults_are_those_of_the_man_page() {
     assert_eq!(config.backing_fs, BackingFs::Tmpfs);
     assert_eq!(config.lock_method, LockMethod::Fcntl);
     assert_eq!(config.check_timeout, Duration::from_secs(30));
+    assert_eq!(config.watchdog, Duration::from_secs(10));
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME;
     assert_eq!(config.flags, flags);
 }
@@ -167,6 +168,8 @@ fn a_comma_and_a_backslash_within_a_template_are_escaped() {
     "index_fs=nfs:any",
     "index_fs=nfs:any: `network` and `any` stand alone"
 )]
+#[case("watchdog=900ms", "watchdog=900ms: must be at least 1s")]
+#[case("watchdog=2h", "watchdog=2h: must be at most 1h")]
 #[case("check_timeout=0s", "check_timeout=0s: must be longer than nothing")]
 #[case("check_timeout=2h", "check_timeout=2h: must be at most 1h")]
 #[case("prefix=a/b", "prefix=a/b: must be a file name, without `/`")]

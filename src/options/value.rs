@@ -15,6 +15,8 @@ const HOST_MAX: usize = 255;
 const OUR_NAMES: [&str; 2] = [".lasthost", ".listindexfs"];
 /// An open that waits longer is a hanging Dovecot.
 const CHECK_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// The shortest `watchdog=`.
+const WATCHDOG_MIN: Duration = Duration::from_secs(1);
 
 /// Reads a value and names option and value where that fails.
 pub fn read<T, E: Display>(
@@ -95,6 +97,14 @@ pub fn index_fs(text: &str) -> Result<IndexFs, String> {
             Ok(IndexFs::Types(text.split(':').map(str::to_owned).collect()))
         }
         _ => Err("write network, any, or types as /proc/mounts has them, such as nfs4:ceph".into()),
+    }
+}
+
+/// Long enough for a busy machine: a worker that is killed for nothing costs more than one that hangs a moment.
+pub fn watchdog(text: &str) -> Result<Duration, String> {
+    match check_timeout(text)? {
+        time if time < WATCHDOG_MIN => Err("must be at least 1s".to_owned()),
+        time => Ok(time),
     }
 }
 

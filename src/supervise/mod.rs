@@ -2,6 +2,7 @@
 //!
 //! It keeps `/dev/fuse`, the journal and the backing's lock, and hands them to each worker. It looks into none of them.
 
+pub mod watchdog;
 pub mod worker;
 
 use std::fs::File;

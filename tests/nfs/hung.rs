@@ -66,6 +66,7 @@ impl Servers {
             .index(&self.index())
             .layout("%d/%n")
             .option(&format!("check_timeout={check_timeout}"))
+            .option("watchdog=2s") // waiting for NFS is no hanging
             .mount()
     }
 }
@@ -101,7 +102,7 @@ fn only_its_own_users_are_harmed(options: &str) {
         mount.log()
     );
     let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);
-    let before = threads_of(mount.pid().expect("a daemon"));
+    let before = threads_of(mount.worker().expect("a worker"));
     // More of them than there are threads for one mount.
     let ill_ones: Vec<String> = (1..=40).map(|n| servers.user(2, n)).collect();
     let mut waiting: Vec<Child> = ill_ones.iter().map(|user| login(&mount, user)).collect();
@@ -112,7 +113,7 @@ fn only_its_own_users_are_harmed(options: &str) {
             mount.log()
         );
     }
-    let threads = threads_of(mount.pid().expect("a daemon"));
+    let threads = threads_of(mount.worker().expect("a worker"));
     assert!(threads <= before + 40, "{threads} threads, {before} before");
     for login in &mut waiting {
         let status = eventually("a user of the dead server is answered", || {
@@ -121,6 +122,7 @@ fn only_its_own_users_are_harmed(options: &str) {
         assert!(!status.success(), "served without a check");
     }
     assert!(succeeds(&mount, &well), "{}", mount.log());
+    assert!(!mount.log().contains("the worker has"), "{}", mount.log());
     drop(cut);
     wait_for_server();
     eventually("the users of the dead server are served again", || {
