@@ -17,6 +17,7 @@ use crate::fs::{Call, Core, DirEntry, FOREVER, Found, Handle};
 use crate::log_limit::LogLimit;
 use crate::store::Attr;
 use crate::user::process::Caller;
+use crate::user::steps;
 
 /// The page cache stays over closes, and closing costs no request.
 const OPENED: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
@@ -89,7 +90,7 @@ impl Runner {
     ) {
         let call = call(req);
         match guarded(|| op(&self.core, &call)) {
-            Ok(value) => reply.answer(value),
+            Ok(value) => answer(name, &call, value, reply),
             Err(Stop::Error(e)) => fail(&self.limit, name, &call, &e, reply),
             Err(Stop::Gate(_) | Stop::Directory(_)) => {
                 fail(&self.limit, name, &call, &FsError::Panicked, reply)
@@ -105,7 +106,7 @@ impl<O, R> Running<O, R> {
         R: Replied<T>,
     {
         match guarded(|| (self.op)(&self.core, &self.call)) {
-            Ok(value) => self.reply.answer(value),
+            Ok(value) => answer(self.name, &self.call, value, self.reply),
             Err(Stop::Error(e)) => fail(&self.limit, self.name, &self.call, &e, self.reply),
             Err(Stop::Directory(state)) => state.park(Box::new(move || self.go())),
             Err(Stop::Gate(user)) => {
@@ -132,6 +133,14 @@ fn call(req: &Request) -> Call {
         unique: req.unique().0 & !RESENT,
         resent: req.unique().0 & RESENT != 0,
     }
+}
+
+/// Answers a request that succeeded.
+fn answer<T>(name: &str, call: &Call, value: T, reply: impl Replied<T>) {
+    if !call.resent {
+        steps::die_after(name);
+    }
+    reply.answer(value);
 }
 
 /// A panic costs its caller an EIO and nobody else anything; the panic hook has logged it.

@@ -103,8 +103,25 @@ pub fn crash_from_env() -> OnStep {
     })
 }
 
+/// In debug builds: SIGKILL to ourselves where a request of the kind that `LISTINDEXFS_WORKER_DIES_AFTER` names has been
+/// carried out and is not answered yet.
+#[cfg(debug_assertions)]
+pub fn die_after(request: &str) {
+    use std::sync::LazyLock;
+    static AFTER: LazyLock<Option<String>> =
+        LazyLock::new(|| std::env::var("LISTINDEXFS_WORKER_DIES_AFTER").ok());
+    if AFTER.as_deref() == Some(request) {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
 /// Release builds know no crash points.
 #[cfg(not(debug_assertions))]
 pub fn crash_from_env() -> OnStep {
     none()
 }
+
+/// Release builds know no crash points.
+#[cfg(not(debug_assertions))]
+pub fn die_after(_request: &str) {}

@@ -1,0 +1,223 @@
+//! The worker dies when it has carried a request out and not answered it. The kernel sends it to the next worker, which
+//! must answer as if it had come but once.
+mod support;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rstest::rstest;
+use rustix::fs::RenameFlags;
+use support::mount::Options;
+use support::{FUSE, Lab, Mount, ROOT, eventually, lacks};
+
+/// A mount whose workers die after each request of one kind.
+struct Dying {
+    mount: Mount,
+    _lab: Lab,
+}
+
+impl Dying {
+    fn after(request: &str) -> Self {
+        let lab = Lab::new();
+        let options = Options::new(&lab, "a").env("LISTINDEXFS_WORKER_DIES_AFTER", request);
+        Self {
+            mount: options.mount(),
+            _lab: lab,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.mount.path().join(name)
+    }
+
+    fn orphans(&self) -> usize {
+        let dir = self.mount.backing().join(".listindexfs/orphans");
+        fs::read_dir(dir).map_or(0, Iterator::count)
+    }
+
+    /// What was closed does not count as open: an orphan goes with the last who has it open.
+    fn assert_no_orphans(&self) {
+        eventually("no orphan is left", || (self.orphans() == 0).then_some(()));
+    }
+
+    /// At least one worker died, or nothing was tried.
+    fn assert_died(&self) {
+        let log = self.mount.log();
+        assert!(log.contains("the worker has died"), "{log}");
+    }
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).expect("read")
+}
+
+fn is(done: io::Result<()>, kind: io::ErrorKind) -> bool {
+    done.is_err_and(|e| e.kind() == kind)
+}
+
+fn makes_a_directory(dying: &Dying) {
+    let dir = dying.path("plain");
+    fs::create_dir(&dir).expect("mkdir");
+    assert!(dir.is_dir());
+    assert!(is(fs::create_dir(&dir), io::ErrorKind::AlreadyExists));
+}
+
+fn removes_a_directory(dying: &Dying) {
+    let dir = dying.path("plain");
+    fs::create_dir(&dir).expect("mkdir");
+    fs::remove_dir(&dir).expect("rmdir");
+    assert!(is(fs::remove_dir(&dir), io::ErrorKind::NotFound));
+}
+
+fn makes_a_file(dying: &Dying) {
+    let path = dying.path("plain");
+    let mut file = File::create_new(&path).expect("create");
+    file.write_all(b"one").expect("write");
+    assert_eq!(text(&path), "one");
+    assert!(is(
+        File::create_new(&path).map(drop),
+        io::ErrorKind::AlreadyExists
+    ));
+    fs::remove_file(&path).expect("unlink");
+    assert_eq!(dying.orphans(), 1, "it is open");
+    drop(file);
+    dying.assert_no_orphans();
+}
+
+fn opens_and_closes(dying: &Dying) {
+    let path = dying.path("plain");
+    fs::write(&path, "one").expect("write");
+    let mut first = File::open(&path).expect("open");
+    let second = File::open(&path).expect("open");
+    fs::remove_file(&path).expect("unlink");
+    drop(second);
+    let mut seen = String::new();
+    first.read_to_string(&mut seen).expect("read");
+    assert_eq!(seen, "one");
+    drop(first);
+    dying.assert_no_orphans();
+}
+
+fn writes(dying: &Dying) {
+    let path = dying.path("plain");
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&path)
+        .expect("open");
+    for part in ["a", "b", "c"] {
+        file.write_all(part.as_bytes()).expect("append");
+    }
+    assert_eq!(text(&path), "abc");
+}
+
+fn unlinks(dying: &Dying) {
+    let path = dying.path("plain");
+    fs::write(&path, "one").expect("write");
+    fs::remove_file(&path).expect("unlink");
+    assert!(is(fs::remove_file(&path), io::ErrorKind::NotFound));
+}
+
+fn unlinks_what_is_open(dying: &Dying) {
+    let path = dying.path("plain");
+    fs::write(&path, "one").expect("write");
+    let mut open = File::open(&path).expect("open");
+    fs::remove_file(&path).expect("unlink");
+    assert_eq!(open.metadata().expect("fstat").nlink(), 0);
+    let mut seen = String::new();
+    open.read_to_string(&mut seen).expect("read");
+    assert_eq!(seen, "one");
+    drop(open);
+    dying.assert_no_orphans();
+}
+
+fn renames(dying: &Dying) {
+    let (from, to) = (dying.path("from"), dying.path("to"));
+    fs::write(&from, "one").expect("write");
+    fs::rename(&from, &to).expect("rename");
+    assert_eq!(text(&to), "one");
+    assert!(is(fs::rename(&from, &to), io::ErrorKind::NotFound));
+}
+
+fn renames_over_what_is_open(dying: &Dying) {
+    let (from, to) = (dying.path("from"), dying.path("to"));
+    fs::write(&from, "new").expect("write");
+    fs::write(&to, "old").expect("write");
+    let mut open = File::open(&to).expect("open");
+    fs::rename(&from, &to).expect("rename");
+    assert!(!from.exists());
+    assert_eq!(text(&to), "new");
+    let mut seen = String::new();
+    open.read_to_string(&mut seen).expect("read");
+    assert_eq!(seen, "old");
+    drop(open);
+    dying.assert_no_orphans();
+}
+
+fn exchanges(dying: &Dying) {
+    let (one, two) = (dying.path("one"), dying.path("two"));
+    fs::write(&one, "one").expect("write");
+    fs::write(&two, "two").expect("write");
+    let cwd = rustix::fs::CWD;
+    rustix::fs::renameat_with(cwd, &one, cwd, &two, RenameFlags::EXCHANGE).expect("exchange");
+    assert_eq!((text(&one), text(&two)), ("two".into(), "one".into()));
+}
+
+fn links(dying: &Dying) {
+    let (one, two) = (dying.path("one"), dying.path("two"));
+    fs::write(&one, "one").expect("write");
+    fs::hard_link(&one, &two).expect("link");
+    assert_eq!(fs::metadata(&one).expect("stat").nlink(), 2);
+    assert!(is(fs::hard_link(&one, &two), io::ErrorKind::AlreadyExists));
+}
+
+fn changes_attributes(dying: &Dying) {
+    let path = dying.path("plain");
+    fs::write(&path, "one").expect("write");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("chmod");
+    let file = OpenOptions::new().write(true).open(&path).expect("open");
+    file.set_len(2).expect("truncate");
+    let now = fs::metadata(&path).expect("stat");
+    assert_eq!((now.mode() & 0o777, now.size()), (0o640, 2));
+    assert_eq!(text(&path), "on");
+}
+
+fn lists(dying: &Dying) {
+    for name in ["a", "b"] {
+        fs::write(dying.path(name), name).expect("write");
+    }
+    let names = fs::read_dir(dying.mount.path()).expect("a listing");
+    let names: Vec<_> = names
+        .map(|name| name.expect("a name").file_name())
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
+#[rstest]
+#[case("mkdir", makes_a_directory)]
+#[case("rmdir", removes_a_directory)]
+#[case("create", makes_a_file)]
+#[case("open", opens_and_closes)]
+#[case("release", opens_and_closes)]
+#[case("release", makes_a_file)]
+#[case("write", writes)]
+#[case("read", opens_and_closes)]
+#[case("unlink", unlinks)]
+#[case("unlink", unlinks_what_is_open)]
+#[case("rename", renames)]
+#[case("rename", renames_over_what_is_open)]
+#[case("rename", exchanges)]
+#[case("link", links)]
+#[case("setattr", changes_attributes)]
+#[case("getattr", changes_attributes)]
+#[case("readdir", lists)]
+fn done_and_not_answered(#[case] request: &str, #[case] story: fn(&Dying)) {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let dying = Dying::after(request);
+    story(&dying);
+    dying.assert_died();
+}
