@@ -163,6 +163,9 @@ fn exchanges(dying: &Dying) {
     let cwd = rustix::fs::CWD;
     rustix::fs::renameat_with(cwd, &one, cwd, &two, RenameFlags::EXCHANGE).expect("exchange");
     assert_eq!((text(&one), text(&two)), ("two".into(), "one".into()));
+    // What the kernel remembers does not tell: done twice, it would be undone.
+    let behind = |name: &str| text(&dying.mount.backing().join(name));
+    assert_eq!((behind("one"), behind("two")), ("two".into(), "one".into()));
 }
 
 fn links(dying: &Dying) {
