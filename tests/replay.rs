@@ -49,6 +49,25 @@ impl Dying {
     }
 }
 
+/// A request of which every worker dies is answered after the third, so that all others are served.
+#[test]
+fn a_request_that_kills_every_worker_is_given_up() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let options = Options::new(&lab, "a").env("LISTINDEXFS_WORKER_DIES_OF", "deadly");
+    let mount = options.mount();
+    fs::write(mount.path().join("other"), "one").expect("write");
+    let answer = fs::metadata(mount.path().join("deadly"));
+    let errno = answer.map(drop).map_err(|e| e.raw_os_error());
+    assert_eq!(errno, Err(Some(libc::EIO)));
+    let log = mount.log();
+    assert_eq!(log.matches("the worker has died").count(), 3, "{log}");
+    assert!(log.contains("three workers have died of it"), "{log}");
+    assert_eq!(text(&mount.path().join("other")), "one");
+}
+
 fn text(path: &Path) -> String {
     fs::read_to_string(path).expect("read")
 }

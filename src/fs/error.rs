@@ -13,6 +13,8 @@ pub enum Stop {
     Error(FsError),
     /// It has done nothing yet: run it again with a verdict of this user's gate.
     Gate(User),
+    /// It has killed workers at this user's gate: it is to be refused there.
+    Refuse(User),
     /// It has done nothing yet: run it again when the user's directory is free.
     Directory(Arc<UserState>),
 }
@@ -41,6 +43,9 @@ pub enum FsError {
     /// Managed files stay in their user's directory.
     #[error("from one directory to another")]
     CrossDirectory,
+    /// A bug of ours that kills the worker, each time the request comes.
+    #[error("three workers have died of it: please report this")]
+    Deadly,
     /// A bug of ours, caught.
     #[error("panicked")]
     Panicked,
@@ -54,7 +59,7 @@ impl FsError {
             FsError::Backing(e) => e.raw_os_error().unwrap_or(libc::EIO),
             FsError::Stale => libc::ESTALE,
             FsError::Absent => libc::ENOENT,
-            FsError::Refused | FsError::Misfit | FsError::Panicked => libc::EIO,
+            FsError::Refused | FsError::Misfit | FsError::Panicked | FsError::Deadly => libc::EIO,
             FsError::Reserved => libc::EPERM,
             FsError::CrossDirectory => libc::EXDEV,
         }

@@ -12,6 +12,7 @@ use super::place::{Place, Role, is_private};
 use super::{Call, Core, FOREVER, Found, c_name, stale};
 use crate::store::{Attr, Node};
 use crate::template::LevelKind;
+use crate::user::steps;
 
 /// Everybody may make his directory in a level, and nobody remove another's.
 pub(super) const LEVEL_MODE: Mode = Mode::from_bits_retain(0o1777);
@@ -25,6 +26,7 @@ impl Core {
         if is_private(parent, name) {
             return Err(FsError::Absent.into());
         }
+        steps::die_of(name);
         let dir = self.store.open_dir(parent).map_err(stale)?;
         let c_name = c_name(name)?;
         match self.store.attr_at(&dir, &c_name) {

@@ -20,16 +20,20 @@ use std::time::Duration;
 pub use self::attr::Change;
 pub use self::dir::Entry as DirEntry;
 use self::error::{FsError, Result, Stop};
-use crate::journal::{Snapshot, Who};
+use crate::journal::{Entry, Snapshot, Who};
 use crate::options::Config;
 use crate::store::opens::Opens;
 use crate::store::{Attr, Node, Store};
+use crate::template::User;
 use crate::user::gate::{Answer, Gate};
 use crate::user::process::Caller;
 use crate::user::state::{Operation, Pass, UserState, Wait};
 
 /// The kernel may keep what it knows for ever: nothing changes behind its back but what it is told of.
 pub const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// How often a request is sent to one more worker: it may kill three.
+const MAY_BE_RESENT: u32 = 2;
 
 /// One request's caller, and the verdict it waited for.
 #[derive(Clone, Debug)]
@@ -121,6 +125,40 @@ impl Core {
             .keep_orphans(|node| left.open.contains_key(&node.0))?;
         self.left = left;
         Ok(self)
+    }
+
+    /// Whether a request may be tried: not when it has killed as many workers as it may, one after the other.
+    ///
+    /// # Errors
+    /// [`FsError::Deadly`]; for one that came as far as the gate, what sends it there to be refused.
+    pub fn dare(&self, call: &Call) -> Result<()> {
+        if !call.resent || matches!(call.verdict, Some(Verdict::Refused)) {
+            return Ok(());
+        }
+        let (times, user) = self.left.tried(call.unique);
+        if times < MAY_BE_RESENT {
+            self.note_try(call, None);
+            return Ok(());
+        }
+        match user.and_then(|user| self.gate.user_named(user).ok()) {
+            Some(user) => Err(Stop::Refuse(user)),
+            None => Err(FsError::Deadly.into()),
+        }
+    }
+
+    /// Tells the next worker of whose gate a request came to that was resent.
+    pub fn note_gate(&self, call: &Call, user: &User) {
+        if call.resent {
+            self.note_try(call, Some(user.as_bytes().to_vec()));
+        }
+    }
+
+    fn note_try(&self, call: &Call, user: Option<Vec<u8>>) {
+        self.gate.journal().note(&Entry::Tried {
+            unique: call.unique,
+            times: u32::from(user.is_none()),
+            user,
+        });
     }
 
     /// Whether an earlier worker has carried this out and died before it answered.

@@ -89,10 +89,11 @@ impl Runner {
         reply: R,
     ) {
         let call = call(req);
-        match guarded(|| op(&self.core, &call)) {
+        let tried = self.core.dare(&call);
+        match tried.and_then(|()| guarded(|| op(&self.core, &call))) {
             Ok(value) => answer(name, &call, value, reply),
             Err(Stop::Error(e)) => fail(&self.limit, name, &call, &e, reply),
-            Err(Stop::Gate(_) | Stop::Directory(_)) => {
+            Err(Stop::Gate(_) | Stop::Directory(_) | Stop::Refuse(_)) => {
                 fail(&self.limit, name, &call, &FsError::Panicked, reply)
             }
         }
@@ -105,12 +106,24 @@ impl<O, R> Running<O, R> {
         O: Fn(&Core, &Call) -> Result<T> + Send + 'static,
         R: Replied<T>,
     {
-        match guarded(|| (self.op)(&self.core, &self.call)) {
+        let tried = self.core.dare(&self.call);
+        match tried.and_then(|()| guarded(|| (self.op)(&self.core, &self.call))) {
             Ok(value) => answer(self.name, &self.call, value, self.reply),
             Err(Stop::Error(e)) => fail(&self.limit, self.name, &self.call, &e, self.reply),
             Err(Stop::Directory(state)) => state.park(Box::new(move || self.go())),
+            Err(Stop::Refuse(user)) => {
+                self.core.gate().refuse_at_once(&user, self.call.caller);
+                fail(
+                    &self.limit,
+                    self.name,
+                    &self.call,
+                    &FsError::Deadly,
+                    self.reply,
+                );
+            }
             Err(Stop::Gate(user)) => {
                 let gate = Arc::clone(self.core.gate());
+                self.core.note_gate(&self.call, &user);
                 let caller = self.call.caller;
                 let resume = move |answer: crate::user::gate::Answer| {
                     self.call.verdict = Some(answer.into());

@@ -15,7 +15,7 @@ use super::reply::Runner;
 use super::{Adapter, session};
 use crate::fs::Core;
 use crate::index::lasthost::Instance;
-use crate::journal::Journal;
+use crate::journal::{Entry, Journal};
 use crate::options::Config;
 use crate::store::Store;
 use crate::user::gate::{Gate, Parts};
@@ -87,7 +87,9 @@ impl Server {
     /// # Errors
     /// When `/dev/fuse` fails.
     pub fn run(self) -> std::io::Result<()> {
-        let outcome = ended(self.session, &self.dev_fuse)?;
+        let gate = Arc::clone(&self.gate);
+        let lives = move || gate.journal().note(&Entry::Survived);
+        let outcome = ended(self.session, &self.dev_fuse, lives)?;
         if !self.gate.wait_quiet(LAST_FENCES) {
             log::warn!(
                 "not all fences are set: other hosts may not know of the last changes made here"
@@ -98,7 +100,13 @@ impl Server {
 }
 
 /// Runs the session until it or the mount ends. A reader that waits for a dead NFS server then is not waited for.
-fn ended(session: Session<Adapter>, dev_fuse: &OwnedFd) -> std::io::Result<std::io::Result<()>> {
+/// `lives` is called once the worker has lived a while with what was resent to it.
+fn ended(
+    session: Session<Adapter>,
+    dev_fuse: &OwnedFd,
+    lives: impl FnOnce(),
+) -> std::io::Result<std::io::Result<()>> {
+    let mut lives = Some(lives);
     let (ends, ended) = mpsc::channel();
     let readers = move || {
         let _ = ends.send(session.run()); // fails when nobody waits any more
@@ -106,7 +114,11 @@ fn ended(session: Session<Adapter>, dev_fuse: &OwnedFd) -> std::io::Result<std::
     Builder::new().name("readers".to_owned()).spawn(readers)?;
     while !is_unmounted(dev_fuse) {
         match ended.recv_timeout(MOUNT_PERIOD) {
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                if let Some(lives) = lives.take() {
+                    lives();
+                }
+            }
             outcome => return Ok(outcome.unwrap_or(Ok(()))), // a panic has been logged
         }
     }

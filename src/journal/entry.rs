@@ -52,6 +52,14 @@ pub enum Entry {
     Renames { unique: u64, node: u64 },
     /// This request was carried out.
     Done { unique: u64 },
+    /// A request that an earlier worker did not answer begins again, `times` over; of this user, once that is known.
+    Tried {
+        unique: u64,
+        times: u32,
+        user: Option<Vec<u8>>,
+    },
+    /// The worker has lived on with all that was resent: none of it kills.
+    Survived,
     /// A node is open so often. Of a journal written anew only.
     Open {
         node: u64,

@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub users: HashMap<Vec<u8>, UserPart>,
     pub(super) done: VecDeque<u64>,
     pub(super) renames: VecDeque<(u64, u64)>,
+    /// How many workers have died with a request in their hands, and its user if he is known.
+    pub(super) tried: HashMap<u64, (u32, Option<Vec<u8>>)>,
 }
 
 /// What is kept of one user.
@@ -60,6 +62,12 @@ impl Snapshot {
         self.renames.iter().find(of).map(|(_, node)| *node)
     }
 
+    /// How many workers that did not live long have begun with a request again, and its user if he is known.
+    pub fn tried(&self, unique: u64) -> (u32, Option<&[u8]>) {
+        let tried = self.tried.get(&unique);
+        tried.map_or((0, None), |(times, user)| (*times, user.as_deref()))
+    }
+
     /// Applies one more entry.
     pub fn apply(&mut self, entry: Entry) {
         match entry {
@@ -87,6 +95,16 @@ impl Snapshot {
                 remember(&mut self.renames, (unique, node));
             }
             Entry::Done { unique } => self.done(unique),
+            Entry::Tried {
+                unique,
+                times,
+                user,
+            } => {
+                let tried = self.tried.entry(unique).or_default();
+                tried.0 += times;
+                tried.1 = user.or(tried.1.take());
+            }
+            Entry::Survived => self.tried.clear(),
             Entry::Open { node, times, user } => {
                 self.open.insert(node, (times, user));
             }
@@ -160,9 +178,18 @@ impl Snapshot {
             unique: *unique,
             node: *node,
         });
+        let tried = self
+            .tried
+            .iter()
+            .map(|(unique, (times, user))| Entry::Tried {
+                unique: *unique,
+                times: *times,
+                user: user.clone(),
+            });
         std::iter::once(Entry::Instance(self.instance))
             .chain(done)
             .chain(renames)
+            .chain(tried)
             .chain(self.open_entries())
             .chain(
                 self.users

@@ -58,7 +58,13 @@ fn entry() -> impl Strategy<Value = Entry> {
             prop::collection::vec((pid.prop_map(who), 0..3_u8), 0..3)
         )
             .prop_map(|(user, ghosts)| Entry::Ghosts { user, ghosts }),
-        (unique, node).prop_map(|(unique, node)| Entry::Renames { unique, node }),
+        (unique.clone(), node).prop_map(|(unique, node)| Entry::Renames { unique, node }),
+        (unique, any::<bool>()).prop_map(|(unique, known)| Entry::Tried {
+            unique,
+            times: 1,
+            user: known.then(|| user(1)),
+        }),
+        Just(Entry::Survived),
     ]
 }
 

@@ -300,6 +300,19 @@ impl Gate {
             .for_each(|waiter| (waiter.done)(Answer::Refuse));
     }
 
+    /// Refuses a caller without a check: he is a ghost, as whoever is refused.
+    pub fn refuse_at_once(&self, user: &User, caller: Caller) {
+        let (process, creds) = self.who(caller);
+        let waiter = Waiter {
+            process,
+            creds: Arc::new(creds),
+            until: Instant::now(),
+            done: Box::new(|_| ()), // who calls answers
+        };
+        let state = self.user(user);
+        self.refuse(&state, state.lock(), vec![waiter]);
+    }
+
     /// Refuses those whose time is over. The run they waited for stays under way until its thread returns.
     pub(super) fn refuse_late(&self, state: &Arc<UserState>, now: Instant) {
         let mut inner = state.lock();

@@ -116,6 +116,21 @@ pub fn die_after(request: &str) {
     }
 }
 
+/// In debug builds: an abort at each LOOKUP of the name that `LISTINDEXFS_WORKER_DIES_OF` gives.
+#[cfg(debug_assertions)]
+pub fn die_of(name: &std::ffi::OsStr) {
+    use std::sync::LazyLock;
+    static OF: LazyLock<Option<std::ffi::OsString>> =
+        LazyLock::new(|| std::env::var_os("LISTINDEXFS_WORKER_DIES_OF"));
+    if OF.as_deref() == Some(name) {
+        std::process::abort();
+    }
+}
+
+/// Release builds know no crash points.
+#[cfg(not(debug_assertions))]
+pub fn die_of(_name: &std::ffi::OsStr) {}
+
 /// Release builds know no crash points.
 #[cfg(not(debug_assertions))]
 pub fn crash_from_env() -> OnStep {

@@ -336,6 +336,7 @@ impl Host {
             match op(&self.core, &call) {
                 Ok(value) => return Ok(value),
                 Err(Stop::Error(e)) => return Err(e.errno()),
+                Err(Stop::Refuse(_)) => unreachable!("nothing is resent here"),
                 Err(Stop::Gate(user)) => {
                     let (tell, answer) = mpsc::channel();
                     self.core.gate().ask(
