@@ -40,6 +40,9 @@ struct Args {
     /// The supervisor's descriptors: this process is its worker
     #[arg(long, hide = true)]
     worker: Option<Inherited>,
+    /// This worker serves only when it is told to
+    #[arg(long, hide = true)]
+    standby: bool,
     /// What the host is called where no host= says it
     #[arg(long, hide = true)]
     host_name: Option<String>,
@@ -71,7 +74,7 @@ fn run(args: &Args) -> Result<(), Failure> {
             true => logging::to_stderr(args.debug),
             false => logging::to_syslog(),
         }
-        return worker::run(config, inherited);
+        return worker::run(config, inherited, args.standby);
     }
     let invocation = Invocation {
         backing: config.backing.clone(),

@@ -1,6 +1,9 @@
 //! The worker dies under load, over and over, and no mail session notices.
 mod support;
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -8,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::dovecot::Dovecot;
-use support::mount::{Mount, Options};
+use support::mount::{Mount, Options, program};
 use support::ops::Random;
 use support::rounds::Rounds;
 use support::{Config, DOVECOT, FUSE, Lab, ROOT, Site, eventually, lacks, message, process};
@@ -86,8 +89,13 @@ fn count(dovecot: &Dovecot, user: &str) -> usize {
 
 /// Mail goes on while `harm` is done to one worker after the other.
 fn nobody_notices(harm: impl Fn(u32)) {
+    nobody_notices_with(|_, options| options, |_, worker| harm(worker));
+}
+
+/// The same with other options; `harm` is told of the mount too.
+fn nobody_notices_with(change: impl FnOnce(&Lab, Options) -> Options, harm: impl Fn(&Mount, u32)) {
     let lab = Lab::new();
-    let options = Options::new(&lab, "a").option("watchdog=1s");
+    let options = change(&lab, Options::new(&lab, "a").option("watchdog=1s"));
     let site = Site::with(options, Config::new(&lab, "a"));
     let users: Vec<String> = (0..USERS).map(|n| format!("u{n}")).collect();
     for user in users.iter().map(String::as_str).chain(["lmtp", "idle"]) {
@@ -115,7 +123,7 @@ fn nobody_notices(harm: impl Fn(u32)) {
         };
         let until = Instant::now() + load();
         while Instant::now() < until && !stop.load(Ordering::Relaxed) {
-            harming.again(&harm);
+            harming.again(|worker| harm(&mount, worker));
         }
         stop.store(true, Ordering::Relaxed);
         let join = |thread: thread::ScopedJoinHandle<'_, usize>| thread.join().expect("a client");
@@ -165,6 +173,85 @@ fn a_worker_is_stopped() {
             (!alive).then_some(())
         });
     });
+}
+
+/// Puts a copy of the program under test in the place of the one that is installed there.
+fn install(place: &Path) {
+    let new = place.with_extension("new");
+    fs::copy(program(), &new).expect("a copy of the program");
+    fs::rename(&new, place).expect("installed");
+}
+
+fn upgrade(mount: &Mount) {
+    process::signal(mount.pid().expect("a supervisor"), Signal::HUP);
+}
+
+fn inode_of_program(worker: u32) -> Option<u64> {
+    Some(fs::metadata(format!("/proc/{worker}/exe")).ok()?.ino())
+}
+
+/// Waits until the worker is one of the program installed at `place`.
+fn wait_upgraded(mount: &Mount, place: &Path) {
+    let installed = fs::metadata(place).expect("a program").ino();
+    eventually("the new program's worker serves", || {
+        let worker = mount.worker()?;
+        (inode_of_program(worker)? == installed).then_some(())
+    });
+}
+
+#[test]
+fn a_worker_is_upgraded() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let place = std::cell::OnceCell::new();
+    nobody_notices_with(
+        |lab, options| {
+            let path = lab.host("a").join("listindexfs");
+            install(&path);
+            let options = options.program(&path);
+            place.set(path).expect("set once");
+            options
+        },
+        |mount, _| {
+            let place = place.get().expect("set");
+            install(place);
+            upgrade(mount);
+            wait_upgraded(mount, place);
+        },
+    );
+}
+
+/// A program that cannot serve is refused; the worker before serves on, and one that dies is replaced by its like.
+#[test]
+fn a_broken_upgrade_is_refused() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let place = lab.host("a").join("listindexfs");
+    install(&place);
+    let mount = Options::new(&lab, "a").program(&place).mount();
+    let worker = mount.worker().expect("a worker");
+    let good = inode_of_program(worker);
+    for (broken, says) in [
+        ("/bin/false", "exit status: 1"),
+        ("/etc/passwd", "ermission denied"),
+    ] {
+        fs::remove_file(&place).expect("removed");
+        fs::copy(broken, &place).expect("a copy");
+        upgrade(&mount);
+        eventually("it is refused", || {
+            let log = mount.log();
+            let mut lines = log.lines().filter(|line| line.contains("not upgraded"));
+            lines.any(|line| line.contains(says)).then_some(())
+        });
+        assert_eq!(mount.worker(), Some(worker), "{}", mount.log());
+    }
+    process::signal(worker, Signal::KILL);
+    fs::metadata(mount.path().join("plain")).expect_err("answered: there is none");
+    let next = eventually("there is a worker", || mount.worker());
+    assert_eq!(inode_of_program(next), good);
 }
 
 #[test]

@@ -27,7 +27,7 @@ use self::mount::Mount;
 use crate::exit::Failure;
 use crate::fuse::{is_unmounted, shake_hands};
 use crate::options::Config;
-use crate::supervise::{self, Ended, Invocation, Supervisor, watchdog};
+use crate::supervise::{self, Ended, Invocation, Supervisor, Worker, watchdog};
 
 /// A new mount answers within milliseconds; after this it never will.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -57,19 +57,21 @@ pub fn serve(
         let place = config.mountpoint.display();
         Failure::mount(format!("cannot serve {place}: {error}"))
     };
-    shake_hands(&dev_fuse).map_err(|e| cannot_serve(&e))?;
+    let resends = shake_hands(&dev_fuse).map_err(|e| cannot_serve(&e))?;
     invocation.mountpoint.clone_from(&config.mountpoint);
-    let supervisor =
-        Supervisor::new(invocation, dev_fuse, lock.keep()).map_err(|e| cannot_serve(&e))?;
+    let supervisor = Supervisor::new(invocation, dev_fuse, lock.keep(), resends)
+        .map_err(|e| cannot_serve(&e))?;
     probe_in_thread(Arc::clone(&config), events.clone());
     let mut watch = Watch {
         mount,
         config,
         caller,
         phase: Phase::Starting(Instant::now() + ANSWER_WITHIN),
-        supervisor,
+        supervisor: Arc::new(supervisor),
         events,
         worker: None,
+        successor: None,
+        upgrading: false,
     };
     watch.start_worker(true)?;
     watch.until_end(&happened)
@@ -104,6 +106,10 @@ enum Event {
     Hangs,
     /// SIGTERM or SIGINT.
     Stop,
+    /// SIGHUP: the program that is installed now is to serve.
+    Upgrade,
+    /// Its worker could serve, or why it could not.
+    Successor(anyhow::Result<Worker>),
 }
 
 #[derive(Clone, Copy)]
@@ -120,9 +126,12 @@ struct Watch<'a> {
     config: Arc<Config>,
     caller: &'a mut Caller,
     phase: Phase,
-    supervisor: Supervisor,
+    supervisor: Arc<Supervisor>,
     events: Sender<Event>,
     worker: Option<Pid>,
+    /// Waits for the worker's end, to serve in its place.
+    successor: Option<Worker>,
+    upgrading: bool,
 }
 
 impl Watch<'_> {
@@ -141,8 +150,14 @@ impl Watch<'_> {
                     self.replace_hanging();
                     None
                 }
+                Ok(Event::Next) if self.worker.is_some() => None,
                 Ok(Event::Next) => self.start_worker(false).err().map(Err),
                 Ok(Event::Stop) => self.stop(),
+                Ok(Event::Upgrade) => {
+                    self.upgrade();
+                    None
+                }
+                Ok(Event::Successor(started)) => self.hand_over(started).err().map(Err),
                 Err(_) => Some(self.out_of_time()),
             };
             if let Some(outcome) = end {
@@ -196,13 +211,17 @@ impl Watch<'_> {
             Failure::system(format!("cannot start a worker for {place}: {error}"))
         };
         let worker = self.supervisor.start_worker(first).map_err(cannot)?;
+        self.await_end(worker).map_err(cannot)
+    }
+
+    fn await_end(&mut self, worker: Worker) -> std::io::Result<()> {
         self.worker = worker.pid();
         let events = self.events.clone();
         let wait = move || {
             let _ = events.send(Event::Ended(worker.wait())); // fails only where the main thread has ended
         };
         let thread = thread::Builder::new().name("worker".to_owned()).spawn(wait);
-        thread.map(drop).map_err(cannot)
+        thread.map(drop)
     }
 
     /// A worker ends after its mount, or there will be another.
@@ -210,6 +229,9 @@ impl Watch<'_> {
         self.worker = None;
         if is_unmounted(self.supervisor.dev_fuse()) {
             return Some(self.unmounted());
+        }
+        if let Some(successor) = self.successor.take() {
+            return self.succeed(successor).err().map(Err);
         }
         let place = self.place();
         if let (Phase::Starting(_), false) = (self.phase, ended.report.is_empty()) {
@@ -235,6 +257,58 @@ impl Watch<'_> {
             Ok(_) => None,
             Err(_) => self.start_worker(false).err().map(Err),
         }
+    }
+
+    /// Starts a worker of the program that is installed now; the one before serves until it says that it could.
+    fn upgrade(&mut self) {
+        let Phase::Serving = self.phase else { return };
+        if std::mem::replace(&mut self.upgrading, true) {
+            return;
+        }
+        let (supervisor, events) = (Arc::clone(&self.supervisor), self.events.clone());
+        let start = move || {
+            let started = supervisor.start_successor();
+            let _ = events.send(Event::Successor(started)); // fails only where the main thread has ended
+        };
+        let spawned = thread::Builder::new()
+            .name("upgrade".to_owned())
+            .spawn(start);
+        if let Err(error) = spawned {
+            let _ = self.events.send(Event::Successor(Err(error.into()))); // as above
+        }
+    }
+
+    /// What the worker before has not answered when it is killed is answered by its successor.
+    fn hand_over(&mut self, started: anyhow::Result<Worker>) -> Result<(), Failure> {
+        self.upgrading = false;
+        let place = self.place();
+        let successor = match started {
+            Ok(successor) => successor,
+            Err(error) => {
+                log::error!("{place}: not upgraded, the worker before serves on: {error:#}");
+                return Ok(());
+            }
+        };
+        log::info!("{place}: the program that is installed now takes over");
+        match self.worker {
+            Some(worker) => {
+                self.successor = Some(successor);
+                supervise::kill(worker);
+                Ok(())
+            }
+            None => self.succeed(successor), // it died meanwhile, and the next one was to wait
+        }
+    }
+
+    fn succeed(&mut self, successor: Worker) -> Result<(), Failure> {
+        let taken_over = successor
+            .go()
+            .and_then(|()| self.supervisor.follow(&successor))
+            .and_then(|()| self.await_end(successor));
+        taken_over.or_else(|error| {
+            log::error!("{}: not upgraded: {error}", self.place());
+            self.start_worker(false)
+        })
     }
 
     fn replace_hanging(&self) {
@@ -298,13 +372,16 @@ impl Watch<'_> {
 }
 
 fn watch_signals(events: Sender<Event>) -> std::io::Result<()> {
-    // SIGHUP is watched only so that it does not end us.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                if signal != SIGHUP && events.send(Event::Stop).is_err() {
+                let event = match signal {
+                    SIGHUP => Event::Upgrade,
+                    _ => Event::Stop,
+                };
+                if events.send(event).is_err() {
                     return;
                 }
             }

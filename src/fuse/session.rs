@@ -45,18 +45,20 @@ impl Filesystem for Handshake {
     }
 }
 
-/// Answers the kernel's INIT of a mount just made on `dev_fuse`. To be done once, before the first worker.
+/// Answers the kernel's INIT of a mount just made on `dev_fuse`. To be done once, before the first worker. Tells whether
+/// the kernel sends again what a worker did not answer.
 ///
 /// # Errors
 /// When the kernel does not shake hands.
-pub fn shake_hands(dev_fuse: &OwnedFd) -> io::Result<()> {
+pub fn shake_hands(dev_fuse: &OwnedFd) -> io::Result<bool> {
     let session = Session::from_fd(
         Handshake,
         dev_fuse.try_clone()?,
         SessionACL::All,
         super::server::session_config(),
     );
-    session.map(drop)
+    drop(session?);
+    resend(dev_fuse.as_fd())
 }
 
 /// A session that goes on where an earlier one ended.

@@ -74,6 +74,21 @@ impl Journal {
         Ok(pair)
     }
 
+    /// Whether this program understands what the last worker left, without taking it over.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub fn check(pair: &[OwnedFd; 2]) -> Result<(), JournalError> {
+        for fd in pair {
+            let mut magic = [0; MAGIC.len()];
+            let len = rustix::io::pread(fd, &mut magic, 0).map_err(io::Error::from)?;
+            if len == MAGIC.len() && magic != *MAGIC {
+                return Err(JournalError::Version);
+            }
+        }
+        Ok(())
+    }
+
     /// Replays what the last worker left, and writes it anew.
     ///
     /// # Errors

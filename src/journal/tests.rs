@@ -128,6 +128,7 @@ fn one_of_another_version_is_refused() {
     (&file)
         .write_all(b"lidxjrn9 and what comes then")
         .expect("written");
+    assert!(matches!(Journal::check(&pair), Err(JournalError::Version)));
     assert!(matches!(Journal::open(pair), Err(JournalError::Version)));
 }
 

@@ -5,14 +5,17 @@
 pub mod watchdog;
 pub mod worker;
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, bail};
+use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::FdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,7 +24,9 @@ use crate::journal::Journal;
 use crate::user::claim::random_u128;
 
 /// This very program, also when another has been installed in its place.
-const PROGRAM: &str = "/proc/self/exe";
+const THIS_PROGRAM: &str = "/proc/self/exe";
+/// How long a new program's worker may take to say that it could serve.
+const READY_WITHIN: Duration = Duration::from_secs(10);
 /// A worker that lived as long as this did not die of its start.
 const SOON: Duration = Duration::from_millis(200);
 /// The first pause before a worker is started after one that died soon, and the longest.
@@ -52,7 +57,14 @@ pub struct Supervisor {
     kept: [OwnedFd; 4],
     /// While it is open the supervisor lives.
     life: (OwnedFd, OwnedFd),
-    soon: u32,
+    /// How many workers in a row died soon.
+    soon: Mutex<u32>,
+    /// The kernel sends again what a worker did not answer.
+    resends: bool,
+    /// What workers are started from: it stays what it was when another is installed in its place.
+    program: Mutex<OwnedFd>,
+    /// Where this program was installed when the mount was made.
+    installed: PathBuf,
 }
 
 /// A worker that was started.
@@ -60,7 +72,10 @@ pub struct Supervisor {
 pub struct Worker {
     child: Child,
     started: Instant,
-    report: File,
+    /// What it says, and hears when it may begin.
+    told: UnixStream,
+    /// What it was started from.
+    program: OwnedFd,
 }
 
 /// How a worker ended.
@@ -79,7 +94,12 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no memory or no descriptor.
-    pub fn new(invocation: Invocation, dev_fuse: OwnedFd, lock: OwnedFd) -> anyhow::Result<Self> {
+    pub fn new(
+        invocation: Invocation,
+        dev_fuse: OwnedFd,
+        lock: OwnedFd,
+        resends: bool,
+    ) -> anyhow::Result<Self> {
         let [a, b] = Journal::make(random_u128())?;
         let kept = [dev_fuse, a, b, lock];
         let life = pipe_with(PipeFlags::CLOEXEC)?;
@@ -90,7 +110,10 @@ impl Supervisor {
             invocation,
             kept,
             life,
-            soon: 0,
+            soon: Mutex::default(),
+            resends,
+            program: Mutex::new(open_program(Path::new(THIS_PROGRAM))?),
+            installed: std::fs::read_link(THIS_PROGRAM)?,
         })
     }
 
@@ -104,12 +127,63 @@ impl Supervisor {
     /// # Errors
     /// As `fork(2)` and `execve(2)`.
     pub fn start_worker(&self, first: bool) -> io::Result<Worker> {
-        let (report, told) = pipe_with(PipeFlags::CLOEXEC)?;
-        rustix::io::fcntl_setfd(&told, FdFlags::empty())?;
-        let fds = self.kept.iter().chain([&self.life.0, &told]);
-        let fds: Vec<_> = fds.map(|fd| fd.as_raw_fd().to_string()).collect();
+        let program = self.program.lock().try_clone()?;
+        let worker = self.start(program, first, &[])?;
+        worker.go()?;
+        Ok(worker)
+    }
+
+    /// Starts a worker of the program that is installed now, which serves only when it is told to. Waits until it says
+    /// that it could.
+    ///
+    /// # Errors
+    /// When it could not; it has ended then.
+    pub fn start_successor(&self) -> anyhow::Result<Worker> {
+        if !self.resends {
+            bail!(
+                "this kernel (before 6.9) would leave calls without an answer: unmount and mount"
+            );
+        }
+        let name = self.installed.display();
+        let program = open_program(&self.installed).with_context(|| format!("{name}"))?;
+        let mut worker = self
+            .start(program, false, &["--standby"])
+            .with_context(|| format!("{name}"))?;
+        let said = worker.said_first();
+        if matches!(said.as_deref(), Ok(worker::READY)) {
+            return Ok(worker);
+        }
+        worker.pid().into_iter().for_each(kill);
+        let said = said.context("it does not say that it could serve");
+        let ended = worker.wait();
+        match said?.as_str() {
+            "" => bail!("{name}: {ended}"),
+            said => bail!("{name}: {said}"),
+        }
+    }
+
+    /// From now on workers are started from what this one was.
+    ///
+    /// # Errors
+    /// When there is no descriptor for it.
+    pub fn follow(&self, worker: &Worker) -> io::Result<()> {
+        *self.program.lock() = worker.program.try_clone()?;
+        Ok(())
+    }
+
+    fn start(&self, program: OwnedFd, first: bool, more: &[&str]) -> io::Result<Worker> {
+        let (told, theirs) = UnixStream::pair()?;
+        rustix::io::fcntl_setfd(&theirs, FdFlags::empty())?;
+        let fds = self
+            .kept
+            .iter()
+            .chain([&self.life.0])
+            .map(AsRawFd::as_raw_fd);
+        let fds = fds.chain([theirs.as_raw_fd()]);
+        let fds: Vec<_> = fds.map(|fd| fd.to_string()).collect();
         let of = &self.invocation;
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+        command.args(more);
         command.arg0("listindexfs");
         command.arg(&of.backing).arg(&of.mountpoint);
         of.options.iter().for_each(|options| {
@@ -133,19 +207,21 @@ impl Supervisor {
         Ok(Worker {
             child: command.spawn()?,
             started: Instant::now(),
-            report: report.into(),
+            told,
+            program,
         })
     }
 
     /// How long to wait before the next worker is started: not at all, unless one after the other dies at once.
-    pub fn pause_after(&mut self, ended: &Ended) -> Duration {
+    pub fn pause_after(&self, ended: &Ended) -> Duration {
+        let mut soon = self.soon.lock();
         if !ended.soon {
-            self.soon = 0;
+            *soon = 0;
             return Duration::ZERO;
         }
-        self.soon += 1;
+        *soon += 1;
         // Whoever kills workers one by one is not to be punished: only many in a row are a pattern.
-        match self.soon.checked_sub(8) {
+        match soon.checked_sub(8) {
             None => Duration::ZERO,
             Some(more) => (PAUSES.0 * 2_u32.saturating_pow(more)).min(PAUSES.1),
         }
@@ -158,10 +234,30 @@ impl Worker {
         Pid::from_raw(i32::try_from(self.child.id()).ok()?)
     }
 
+    /// Lets it serve.
+    ///
+    /// # Errors
+    /// When it has died.
+    pub fn go(&self) -> io::Result<()> {
+        match (&self.told).write_all(worker::GO) {
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()), // its end tells
+            told => told,
+        }
+    }
+
+    /// What a worker in waiting says first.
+    fn said_first(&mut self) -> io::Result<String> {
+        let mut said = [0; 4096];
+        self.told.set_read_timeout(Some(READY_WITHIN))?;
+        let len = self.told.read(&mut said)?;
+        self.told.set_read_timeout(None)?;
+        Ok(String::from_utf8_lossy(&said[..len]).into_owned())
+    }
+
     /// Waits for its end.
     pub fn wait(mut self) -> Ended {
         let mut report = String::new();
-        if let Err(e) = self.report.read_to_string(&mut report) {
+        if let Err(e) = self.told.read_to_string(&mut report) {
             log::warn!("cannot read what the worker said last: {e}");
         }
         let status = self.child.wait();
@@ -171,6 +267,11 @@ impl Worker {
             soon: self.started.elapsed() < SOON,
         }
     }
+}
+
+fn open_program(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
 impl std::fmt::Display for Ended {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,11 +14,16 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::exit::Failure;
 use crate::fuse::Server;
+use crate::journal::Journal;
 use crate::options::Config;
 use crate::sys::fd::adopt;
 
 /// The step after which the first worker of a mount dies, in debug builds.
 pub const CRASH_AT: &str = "LISTINDEXFS_WORKER_CRASH_AT";
+
+/// What a worker in waiting says when it could serve, and what it hears when it may.
+pub(super) const READY: &str = "ready";
+pub(super) const GO: &[u8] = b"go";
 
 /// The descriptors that a worker is started with.
 #[derive(Clone, Debug)]
@@ -38,14 +44,15 @@ impl FromStr for Inherited {
 ///
 /// # Errors
 /// When it cannot serve; the supervisor is told so.
-pub fn run(config: Config, inherited: &Inherited) -> Result<(), Failure> {
+pub fn run(config: Config, inherited: &Inherited, standby: bool) -> Result<(), Failure> {
     let told = |e: io::Error| Failure::usage(format!("--worker is for listindexfs itself: {e}"));
     let adopted = inherited.0.map(adopt);
     let [dev_fuse, a, b, lock, life, report] = adopted;
     let (dev_fuse, lock) = (dev_fuse.map_err(told)?, lock.map_err(told)?);
     let journal = [a.map_err(told)?, b.map_err(told)?];
-    let mut report = File::from(report.map_err(told)?);
-    let served = serve(config, dev_fuse, journal, life.map_err(told)?);
+    let mut report = UnixStream::from(report.map_err(told)?);
+    let served = wait_for_turn(standby, &journal, &mut report)
+        .and_then(|()| serve(config, dev_fuse, journal, life.map_err(told)?));
     drop(lock); // held until here
     served.map_err(|e| {
         let line = format!("{e:#}");
@@ -54,6 +61,22 @@ pub fn run(config: Config, inherited: &Inherited) -> Result<(), Failure> {
         }
         Failure::system(line)
     })
+}
+
+/// Serves when the supervisor says so. One in waiting first says that it can.
+fn wait_for_turn(
+    standby: bool,
+    journal: &[OwnedFd; 2],
+    supervisor: &mut UnixStream,
+) -> anyhow::Result<()> {
+    if standby {
+        Journal::check(journal)?;
+        supervisor.write_all(READY.as_bytes())?;
+    }
+    let mut go = [0; GO.len()];
+    supervisor
+        .read_exact(&mut go)
+        .context("the supervisor has died")
 }
 
 fn serve(

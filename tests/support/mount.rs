@@ -13,7 +13,7 @@ use std::time::Duration;
 const GRACE: Duration = Duration::from_secs(20);
 
 /// The program under test: the one Cargo built, or what `LISTINDEXFS_BIN` names.
-fn program() -> OsString {
+pub fn program() -> OsString {
     let built = option_env!("CARGO_BIN_EXE_listindexfs").map(OsString::from);
     std::env::var_os("LISTINDEXFS_BIN")
         .or(built)
@@ -29,6 +29,7 @@ pub struct Options {
     options: Vec<String>,
     debug: bool,
     env: Vec<(String, String)>,
+    program: OsString,
 }
 
 /// A mount, or what a daemon that was killed has left of it.
@@ -48,6 +49,7 @@ impl Options {
             options: Vec::new(),
             debug: false,
             env: Vec::new(),
+            program: program(),
         };
         // Root's: who mounts has a mount point that mail processes cannot write to.
         super::lab::dir_of(&how.backing, 0, 0, 0o755);
@@ -107,6 +109,12 @@ impl Options {
     /// Without this environment variable.
     pub fn without_env(mut self, key: &str) -> Self {
         self.env.retain(|(old, _)| old != key);
+        self
+    }
+
+    /// With another program than the one that Cargo built.
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = path.into();
         self
     }
 
@@ -193,7 +201,7 @@ impl Mount {
             .append(true)
             .open(&self.how.log)
             .expect("the daemon's log");
-        let mut command = process::tied(program());
+        let mut command = process::tied(&self.how.program);
         command.arg(&self.how.backing).arg(&self.how.point).args([
             "-f",
             "-o",
