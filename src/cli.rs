@@ -52,7 +52,7 @@ struct Args {
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse("listindexfs", &error),
     };
     match run(&args) {
         Ok(()) => Exit::Success.into(),
@@ -107,7 +107,7 @@ fn absolute(what: &str, path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Help and version as clap prints them; of an error only what it says first, on one line.
-fn refuse(error: &clap::Error) -> ExitCode {
+pub(crate) fn refuse(program: &str, error: &clap::Error) -> ExitCode {
     if matches!(
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
@@ -115,16 +115,16 @@ fn refuse(error: &clap::Error) -> ExitCode {
         print!("{error}");
         return Exit::Success.into();
     }
-    eprintln!("listindexfs: {}", one_line(&error.to_string()));
+    eprintln!("{program}: {}", one_line(program, &error.to_string()));
     Exit::Usage.into()
 }
 
-fn one_line(text: &str) -> String {
+fn one_line(program: &str, text: &str) -> String {
     let said = text.split("\n\n").next().unwrap_or(text);
     let words: Vec<_> = said.split_whitespace().collect();
     let said = words.join(" ");
     let said = said.strip_prefix("error: ").unwrap_or(&said);
-    format!("{said} (see listindexfs --help)")
+    format!("{said} (see {program} --help)")
 }
 
 #[cfg(test)]
@@ -162,7 +162,7 @@ mod tests {
     fn an_error_is_one_line(#[case] args: &[&str], #[case] expected: &str) {
         let line = std::iter::once("listindexfs").chain(args.iter().copied());
         let error = Args::try_parse_from(line).expect_err("refused");
-        let said = one_line(&error.to_string());
+        let said = one_line("listindexfs", &error.to_string());
         assert_eq!(said, format!("{expected} (see listindexfs --help)"));
     }
 }

@@ -3,6 +3,8 @@
 //! A request goes `fuse` → `fs` → `user` → (`index` | `store`) → `sys` and back; nothing imports upward.
 
 pub mod cli;
+pub mod control;
+pub mod ctl;
 mod daemon;
 pub mod exit;
 pub mod fs;

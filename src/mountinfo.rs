@@ -58,8 +58,8 @@ fn line(line: &[u8]) -> Option<Mount> {
     })
 }
 
-/// Blanks and backslashes are written as three octal digits after a backslash.
-fn unescape(field: &[u8]) -> OsString {
+/// Blanks and backslashes are written as three octal digits after a backslash, as in fstab.
+pub fn unescape(field: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, after)) = rest.split_first() {

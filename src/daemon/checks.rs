@@ -39,7 +39,8 @@ pub fn host() -> Result<(), Failure> {
     }
 }
 
-fn version(release: &str) -> Option<(u32, u32)> {
+/// The first two numbers of a kernel's release.
+pub fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
@@ -148,6 +149,9 @@ pub fn mountpoint(path: &Path, backing: &Path) -> Result<PathBuf, Failure> {
             "MOUNTPOINT {name} is not a directory: name an empty one"
         )));
     }
+    if is_bare(&real) {
+        return Ok(real); // what Dovecot has left there is empty directories
+    }
     if std::fs::read_dir(&real).map_err(cannot)?.next().is_some() {
         return Err(Failure::mount(format!(
             "MOUNTPOINT {name} is not empty: name an empty directory, or remove what is in it (Dovecot may have written there while nothing was mounted)"
@@ -159,6 +163,13 @@ pub fn mountpoint(path: &Path, backing: &Path) -> Result<PathBuf, Failure> {
         );
     }
     Ok(real)
+}
+
+/// Whether `listindexctl prepare` has been there.
+fn is_bare(point: &Path) -> bool {
+    let table = std::fs::read(crate::mountinfo::PATH).unwrap_or_default();
+    crate::mountinfo::uppermost(&table, point.as_os_str())
+        .is_some_and(|mount| super::mount::is_bare(&mount))
 }
 
 /// The mount itself is not looked at, for a hanging one would hold us up: whoever serves a backing holds its lock.

@@ -77,6 +77,12 @@ pub fn is_held(backing: &Path) -> bool {
     }
 }
 
+/// The supervisor that the lock file of `backing` names.
+pub fn supervisor_of(backing: &Path) -> Option<u32> {
+    let mut file = File::open(backing.join(DIRECTORY).join("lock")).ok()?;
+    Holder::read(&mut file).pid
+}
+
 fn open(backing: &OwnedFd) -> Result<File, Errno> {
     match mkdirat(backing, DIRECTORY, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}

@@ -5,11 +5,13 @@
 //! serves.
 
 pub mod background;
-mod checks;
-mod lock;
+pub(crate) mod checks;
+pub(crate) mod lock;
 pub mod logging;
-mod mount;
+pub(crate) mod mount;
 mod mountinfo;
+mod status;
+mod upgrade;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use signal_hook::iterator::Signals;
 use self::background::Caller;
 use self::lock::Lock;
 use self::mount::Mount;
+use crate::control::protocol::Command;
 use crate::exit::Failure;
 use crate::fuse::{is_unmounted, shake_hands};
 use crate::options::Config;
@@ -61,6 +64,7 @@ pub fn serve(
     invocation.mountpoint.clone_from(&config.mountpoint);
     let supervisor = Supervisor::new(invocation, dev_fuse, lock.keep(), resends)
         .map_err(|e| cannot_serve(&e))?;
+    let _control = status::listen(&backing, events.clone());
     probe_in_thread(Arc::clone(&config), events.clone());
     let mut watch = Watch {
         mount,
@@ -70,8 +74,9 @@ pub fn serve(
         supervisor: Arc::new(supervisor),
         events,
         worker: None,
-        successor: None,
-        upgrading: false,
+        status: status::Known::begin(),
+        upgrade: upgrade::Upgrade::None,
+        told: Vec::new(),
     };
     watch.start_worker(true)?;
     watch.until_end(&happened)
@@ -110,6 +115,10 @@ enum Event {
     Upgrade,
     /// Its worker could serve, or why it could not.
     Successor(anyhow::Result<Worker>),
+    /// The mount answers, and this worker was to serve it after an upgrade.
+    Serves(Option<Pid>),
+    /// A client of the control socket asks.
+    Asked(Command, status::Reply),
 }
 
 #[derive(Clone, Copy)]
@@ -129,9 +138,10 @@ struct Watch<'a> {
     supervisor: Arc<Supervisor>,
     events: Sender<Event>,
     worker: Option<Pid>,
-    /// Waits for the worker's end, to serve in its place.
-    successor: Option<Worker>,
-    upgrading: bool,
+    status: status::Known,
+    upgrade: upgrade::Upgrade,
+    /// Who is to be told what became of the upgrade.
+    told: Vec<status::Reply>,
 }
 
 impl Watch<'_> {
@@ -158,6 +168,14 @@ impl Watch<'_> {
                     None
                 }
                 Ok(Event::Successor(started)) => self.hand_over(started).err().map(Err),
+                Ok(Event::Serves(worker)) => {
+                    self.upgraded(worker);
+                    None
+                }
+                Ok(Event::Asked(command, reply)) => {
+                    self.asked(command, reply);
+                    None
+                }
                 Err(_) => Some(self.out_of_time()),
             };
             if let Some(outcome) = end {
@@ -216,6 +234,7 @@ impl Watch<'_> {
 
     fn await_end(&mut self, worker: Worker) -> std::io::Result<()> {
         self.worker = worker.pid();
+        self.status.started(&worker);
         let events = self.events.clone();
         let wait = move || {
             let _ = events.send(Event::Ended(worker.wait())); // fails only where the main thread has ended
@@ -230,9 +249,10 @@ impl Watch<'_> {
         if is_unmounted(self.supervisor.dev_fuse()) {
             return Some(self.unmounted());
         }
-        if let Some(successor) = self.successor.take() {
+        if let Some(successor) = self.upgrade.take_successor() {
             return self.succeed(successor).err().map(Err);
         }
+        self.fall_back(ended);
         let place = self.place();
         if let (Phase::Starting(_), false) = (self.phase, ended.report.is_empty()) {
             return Some(Err(Failure::mount(format!(
@@ -257,58 +277,6 @@ impl Watch<'_> {
             Ok(_) => None,
             Err(_) => self.start_worker(false).err().map(Err),
         }
-    }
-
-    /// Starts a worker of the program that is installed now; the one before serves until it says that it could.
-    fn upgrade(&mut self) {
-        let Phase::Serving = self.phase else { return };
-        if std::mem::replace(&mut self.upgrading, true) {
-            return;
-        }
-        let (supervisor, events) = (Arc::clone(&self.supervisor), self.events.clone());
-        let start = move || {
-            let started = supervisor.start_successor();
-            let _ = events.send(Event::Successor(started)); // fails only where the main thread has ended
-        };
-        let spawned = thread::Builder::new()
-            .name("upgrade".to_owned())
-            .spawn(start);
-        if let Err(error) = spawned {
-            let _ = self.events.send(Event::Successor(Err(error.into()))); // as above
-        }
-    }
-
-    /// What the worker before has not answered when it is killed is answered by its successor.
-    fn hand_over(&mut self, started: anyhow::Result<Worker>) -> Result<(), Failure> {
-        self.upgrading = false;
-        let place = self.place();
-        let successor = match started {
-            Ok(successor) => successor,
-            Err(error) => {
-                log::error!("{place}: not upgraded, the worker before serves on: {error:#}");
-                return Ok(());
-            }
-        };
-        log::info!("{place}: the program that is installed now takes over");
-        match self.worker {
-            Some(worker) => {
-                self.successor = Some(successor);
-                supervise::kill(worker);
-                Ok(())
-            }
-            None => self.succeed(successor), // it died meanwhile, and the next one was to wait
-        }
-    }
-
-    fn succeed(&mut self, successor: Worker) -> Result<(), Failure> {
-        let taken_over = successor
-            .go()
-            .and_then(|()| self.supervisor.follow(&successor))
-            .and_then(|()| self.await_end(successor));
-        taken_over.or_else(|error| {
-            log::error!("{}: not upgraded: {error}", self.place());
-            self.start_worker(false)
-        })
     }
 
     fn replace_hanging(&self) {

@@ -13,6 +13,13 @@ use crate::options::Config;
 
 /// The type shown in `/proc/mounts`. fuser's own mount(2) would lose what is behind the dot.
 pub const TYPE: &str = "fuse.listindexfs";
+/// The source of the tmpfs that `listindexctl prepare` puts where a listindexfs is to be mounted.
+pub const BARE: &str = "listindexfs-bare";
+
+/// Whether this is that tmpfs.
+pub fn is_bare(mount: &crate::mountinfo::Mount) -> bool {
+    mount.fs == "tmpfs" && mount.source.as_os_str() == BARE
+}
 
 /// The mount while it lasts; dropping this takes it away if it still stands.
 #[derive(Debug)]

@@ -32,7 +32,9 @@ pub enum JournalError {
     #[error("the worker's journal: {0}")]
     Io(#[from] io::Error),
     /// Another version of this program wrote it.
-    #[error("the worker's journal is of another version: unmount and mount again to change over")]
+    #[error(
+        "it does not understand the journal of the worker before, which is of another version: unmount and mount again to change over"
+    )]
     Version,
     /// Neither journal is whole.
     #[error("the worker's journal is broken")]
@@ -82,7 +84,7 @@ impl Journal {
         for fd in pair {
             let mut magic = [0; MAGIC.len()];
             let len = rustix::io::pread(fd, &mut magic, 0).map_err(io::Error::from)?;
-            if len == MAGIC.len() && magic != *MAGIC {
+            if len == MAGIC.len() && magic != expected() {
                 return Err(JournalError::Version);
             }
         }
@@ -141,6 +143,22 @@ impl Journal {
             log::error!("the worker's journal: {e}: its next worker will not know of {entry:?}");
         }
     }
+}
+
+/// What a journal that a worker in waiting could take over begins with.
+#[cfg(not(debug_assertions))]
+fn expected() -> [u8; 8] {
+    *MAGIC
+}
+
+/// In debug builds: with another number where `LISTINDEXFS_NEXT_JOURNAL` is set, as in a later version of this program.
+#[cfg(debug_assertions)]
+fn expected() -> [u8; 8] {
+    let mut expected = *MAGIC;
+    if std::env::var_os("LISTINDEXFS_NEXT_JOURNAL").is_some() {
+        expected[7] = b'?';
+    }
+    expected
 }
 
 impl Pair {

@@ -62,9 +62,18 @@ pub struct Supervisor {
     /// The kernel sends again what a worker did not answer.
     resends: bool,
     /// What workers are started from: it stays what it was when another is installed in its place.
-    program: Mutex<OwnedFd>,
+    program: Mutex<Program>,
+    /// What they were started from before the last upgrade.
+    previous: Mutex<Option<Program>>,
     /// Where this program was installed when the mount was made.
     installed: PathBuf,
+}
+
+/// A program that workers are started from.
+#[derive(Debug)]
+struct Program {
+    file: OwnedFd,
+    version: String,
 }
 
 /// A worker that was started.
@@ -75,7 +84,7 @@ pub struct Worker {
     /// What it says, and hears when it may begin.
     told: UnixStream,
     /// What it was started from.
-    program: OwnedFd,
+    program: Program,
 }
 
 /// How a worker ended.
@@ -112,7 +121,8 @@ impl Supervisor {
             life,
             soon: Mutex::default(),
             resends,
-            program: Mutex::new(open_program(Path::new(THIS_PROGRAM))?),
+            program: Mutex::new(Program::open(Path::new(THIS_PROGRAM))?),
+            previous: Mutex::default(),
             installed: std::fs::read_link(THIS_PROGRAM)?,
         })
     }
@@ -120,6 +130,11 @@ impl Supervisor {
     /// The mount's connection to the kernel.
     pub fn dev_fuse(&self) -> &OwnedFd {
         &self.kept[0]
+    }
+
+    /// Whether the kernel sends again what a worker did not answer.
+    pub fn resends(&self) -> bool {
+        self.resends
     }
 
     /// Starts a worker. `first`: a test's crash points are for the first one only.
@@ -145,12 +160,14 @@ impl Supervisor {
             );
         }
         let name = self.installed.display();
-        let program = open_program(&self.installed).with_context(|| format!("{name}"))?;
+        let program = Program::open(&self.installed).with_context(|| format!("{name}"))?;
         let mut worker = self
             .start(program, false, &["--standby"])
             .with_context(|| format!("{name}"))?;
         let said = worker.said_first();
-        if matches!(said.as_deref(), Ok(worker::READY)) {
+        let ready = said.as_deref().ok().and_then(worker::version_of_ready);
+        if let Some(version) = ready {
+            worker.program.version = version.to_owned();
             return Ok(worker);
         }
         worker.pid().into_iter().for_each(kill);
@@ -167,11 +184,19 @@ impl Supervisor {
     /// # Errors
     /// When there is no descriptor for it.
     pub fn follow(&self, worker: &Worker) -> io::Result<()> {
-        *self.program.lock() = worker.program.try_clone()?;
+        let before = std::mem::replace(&mut *self.program.lock(), worker.program.try_clone()?);
+        *self.previous.lock() = Some(before);
         Ok(())
     }
 
-    fn start(&self, program: OwnedFd, first: bool, more: &[&str]) -> io::Result<Worker> {
+    /// From now on workers are started from the program before the last upgrade again.
+    pub fn go_back(&self) {
+        if let Some(before) = self.previous.lock().take() {
+            *self.program.lock() = before;
+        }
+    }
+
+    fn start(&self, program: Program, first: bool, more: &[&str]) -> io::Result<Worker> {
         let (told, theirs) = UnixStream::pair()?;
         rustix::io::fcntl_setfd(&theirs, FdFlags::empty())?;
         let fds = self
@@ -182,7 +207,7 @@ impl Supervisor {
         let fds = fds.chain([theirs.as_raw_fd()]);
         let fds: Vec<_> = fds.map(|fd| fd.to_string()).collect();
         let of = &self.invocation;
-        let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
+        let mut command = Command::new(format!("/proc/self/fd/{}", program.file.as_raw_fd()));
         command.args(more);
         command.arg0("listindexfs");
         command.arg(&of.backing).arg(&of.mountpoint);
@@ -234,6 +259,11 @@ impl Worker {
         Pid::from_raw(i32::try_from(self.child.id()).ok()?)
     }
 
+    /// The version of its program.
+    pub fn version(&self) -> &str {
+        &self.program.version
+    }
+
     /// Lets it serve.
     ///
     /// # Errors
@@ -269,9 +299,22 @@ impl Worker {
     }
 }
 
-fn open_program(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+impl Program {
+    /// Its version is this one's until it says otherwise.
+    fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        Ok(Program {
+            file: rustix::fs::open(path, flags, Mode::empty())?,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Program {
+            file: self.file.try_clone()?,
+            version: self.version.clone(),
+        })
+    }
 }
 
 impl std::fmt::Display for Ended {

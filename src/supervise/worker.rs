@@ -21,9 +21,14 @@ use crate::sys::fd::adopt;
 /// The step after which the first worker of a mount dies, in debug builds.
 pub const CRASH_AT: &str = "LISTINDEXFS_WORKER_CRASH_AT";
 
-/// What a worker in waiting says when it could serve, and what it hears when it may.
-pub(super) const READY: &str = "ready";
+/// What a worker in waiting says when it could serve, before its version, and what it hears when it may.
+const READY: &str = "ready ";
 pub(super) const GO: &[u8] = b"go";
+
+/// The version of a worker that says so that it could serve.
+pub(super) fn version_of_ready(said: &str) -> Option<&str> {
+    said.strip_prefix(READY)?.split_whitespace().next()
+}
 
 /// The descriptors that a worker is started with.
 #[derive(Clone, Debug)]
@@ -71,7 +76,7 @@ fn wait_for_turn(
 ) -> anyhow::Result<()> {
     if standby {
         Journal::check(journal)?;
-        supervisor.write_all(READY.as_bytes())?;
+        supervisor.write_all(format!("{READY}{}", env!("CARGO_PKG_VERSION")).as_bytes())?;
     }
     let mut go = [0; GO.len()];
     supervisor

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod ctl;
 mod fstab;
 mod life;
 mod refusals;

@@ -1,0 +1,7 @@
+//! The `listindexctl` program: parse, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    listindexfs::ctl::main()
+}

@@ -1,0 +1,216 @@
+//! What is said on the control socket. Pure.
+//!
+//! One request, one answer, each a JSON object on one line that names the protocol's number. Fields may be added without a
+//! new number, and who does not know them passes over them: a supervisor is often older than the tool that asks it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+/// Grows when an older side would misunderstand a newer one.
+pub const PROTOCOL: u32 = 1;
+/// A longer request is none of ours, bytes.
+pub const LONGEST_REQUEST: usize = 4096;
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub enum Command {
+    /// What the supervisor knows.
+    Status,
+    /// Have the program that is installed now serve. Answered once it serves, or has been refused.
+    Upgrade,
+}
+
+/// A request.
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    protocol: u32,
+    #[serde(flatten)]
+    command: Command,
+}
+
+#[derive(Debug, Deserialize)]
+struct Protocol {
+    protocol: u32,
+}
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize)]
+struct Response {
+    protocol: u32,
+    #[serde(flatten)]
+    answer: Answer,
+}
+
+/// What comes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// It is so, or is so now.
+    Status(Box<Status>),
+    /// It is not done, and why.
+    Error(String),
+}
+
+/// A mount as its supervisor sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Where it is mounted.
+    pub mountpoint: String,
+    /// Where its files are.
+    pub backing: String,
+    /// What goes on.
+    pub state: State,
+    /// Who answers this.
+    pub supervisor: Process,
+    /// Who serves; none for the moment between two.
+    pub worker: Option<Process>,
+    /// How many workers have been started, the first among them.
+    pub workers_started: u64,
+    /// A new program is being tried or taking over.
+    pub upgrading: bool,
+    /// The kernel sends again what a worker left unanswered: 6.9 or later.
+    pub kernel_resends: bool,
+}
+
+/// What a mount is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// It has not answered yet.
+    Starting,
+    /// It answers.
+    Serving,
+    /// It was told to end, and still has users.
+    Stopping,
+}
+
+/// One of our processes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// The version of its program.
+    pub version: String,
+    /// When it was started, seconds since 1970.
+    pub since: u64,
+}
+
+impl Process {
+    /// A process that has just been started.
+    pub fn now(pid: u32, version: String) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Process {
+            pid,
+            version,
+            since: since.map_or(0, |since| since.as_secs()),
+        }
+    }
+}
+
+/// The line of a request.
+///
+/// # Errors
+/// None that a [`Command`] could cause.
+pub fn request(command: Command) -> serde_json::Result<String> {
+    let protocol = PROTOCOL;
+    line(&Request { protocol, command })
+}
+
+/// What a request's line asks for.
+///
+/// # Errors
+/// Why it is not understood, for the client.
+pub fn read_request(bytes: &[u8]) -> Result<Command, String> {
+    let not_understood = |e: serde_json::Error| format!("not understood: {e}");
+    let Protocol { protocol } = serde_json::from_slice(bytes).map_err(not_understood)?;
+    if protocol != PROTOCOL {
+        return Err(format!(
+            "protocol {protocol} is not spoken here, but {PROTOCOL}: the supervisor is {}",
+            env!("CARGO_PKG_VERSION")
+        ));
+    }
+    let request: Request = serde_json::from_slice(bytes).map_err(not_understood)?;
+    Ok(request.command)
+}
+
+/// The line of an answer.
+///
+/// # Errors
+/// None that an [`Answer`] could cause.
+pub fn response(answer: Answer) -> serde_json::Result<String> {
+    let protocol = PROTOCOL;
+    line(&Response { protocol, answer })
+}
+
+/// What a supervisor has answered.
+///
+/// # Errors
+/// When it is no answer.
+pub fn read_response(bytes: &[u8]) -> serde_json::Result<Answer> {
+    let response: Response = serde_json::from_slice(bytes)?;
+    Ok(response.answer)
+}
+
+fn line(said: &impl Serialize) -> serde_json::Result<String> {
+    Ok(serde_json::to_string(said)? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case(Command::Status, "{\"protocol\":1,\"command\":\"status\"}\n")]
+    #[case(Command::Upgrade, "{\"protocol\":1,\"command\":\"upgrade\"}\n")]
+    fn a_request_is_one_line(#[case] command: Command, #[case] expected: &str) {
+        let said = request(command).expect("a line");
+        assert_eq!(said, expected);
+        assert_eq!(read_request(said.as_bytes()), Ok(command));
+    }
+
+    #[test]
+    fn what_a_newer_side_adds_is_passed_over() {
+        let asked = br#"{"protocol":1,"command":"status","since":"yesterday"}"#;
+        assert_eq!(read_request(asked), Ok(Command::Status));
+    }
+
+    #[rstest]
+    #[case(
+        r#"{"protocol":2,"command":"status"}"#,
+        "protocol 2 is not spoken here"
+    )]
+    #[case(r#"{"protocol":1,"command":"dance"}"#, "unknown variant `dance`")]
+    #[case(r#"{"protocol":1}"#, "missing field `command`")]
+    #[case(r#"{"command":"status"}"#, "missing field `protocol`")]
+    #[case("GET / HTTP/1.1", "not understood")]
+    #[case("", "not understood")]
+    fn what_is_not_understood_is_said(#[case] asked: &str, #[case] expected: &str) {
+        let refused = read_request(asked.as_bytes()).expect_err("refused");
+        assert!(refused.contains(expected), "{refused}");
+    }
+
+    #[test]
+    fn an_answer_comes_back() {
+        let status = Status {
+            mountpoint: "/m".to_owned(),
+            backing: "/b".to_owned(),
+            state: State::Serving,
+            supervisor: Process::now(1, "0.1.0".to_owned()),
+            worker: None,
+            workers_started: 2,
+            upgrading: true,
+            kernel_resends: true,
+        };
+        for answer in [
+            Answer::Status(Box::new(status)),
+            Answer::Error("no\nindeed".to_owned()),
+        ] {
+            let said = response(answer.clone()).expect("a line");
+            assert_eq!(said.matches('\n').count(), 1);
+            assert_eq!(read_response(said.as_bytes()).expect("understood"), answer);
+        }
+    }
+}

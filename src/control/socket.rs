@@ -1,0 +1,219 @@
+//! The supervisor's side of the control socket.
+//!
+//! One thread takes clients, one for each client answers it. All of it is bounded: how many clients, how long a request, how
+//! long one may take to write or read. What a client does wrong is the client's trouble alone.
+
+use std::fs::Permissions;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, Builder};
+use std::time::{Duration, Instant};
+
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
+
+use super::NAME;
+use super::protocol::{self, Answer, Command, LONGEST_REQUEST};
+
+/// So many are answered at a time; one more finds the connection closed.
+const CLIENTS: usize = 8;
+/// How long a client may take to say what it wants, and to read the answer; tests run on slow machines.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 60 } else { 5 });
+/// The pause where no client can be taken, as when descriptors have run out.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The socket, there until this is dropped.
+#[derive(Debug)]
+pub struct Socket {
+    private: OwnedFd,
+}
+
+impl Socket {
+    /// Listens in `private`, the backing's private directory, and has `answer` called for what is asked, in a thread for each
+    /// client.
+    ///
+    /// # Errors
+    /// As `bind(2)`, or when no thread can be started.
+    pub fn listen(
+        private: OwnedFd,
+        answer: impl Fn(Command) -> Answer + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        // What is there is of a supervisor before this one: whoever listens holds the backing's lock.
+        match rustix::fs::unlinkat(&private, NAME, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let path = within(&private);
+        let listener = UnixListener::bind(&path)?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        let answer = Arc::new(answer);
+        let take = move || take_clients(&listener, &answer);
+        Builder::new().name("control".to_owned()).spawn(take)?;
+        Ok(Socket { private })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Err(error) = rustix::fs::unlinkat(&self.private, NAME, AtFlags::empty()) {
+            log::debug!("the control socket: {error}");
+        }
+    }
+}
+
+/// A path that is short, however long that of the backing is: a socket's has 107 bytes at most.
+pub(super) fn within(private: &OwnedFd) -> PathBuf {
+    format!("/proc/self/fd/{}/{NAME}", private.as_raw_fd()).into()
+}
+
+fn take_clients<F>(listener: &UnixListener, answer: &Arc<F>)
+where
+    F: Fn(Command) -> Answer + Send + Sync + 'static,
+{
+    // One for each client besides our own.
+    let clients = Arc::new(());
+    for client in listener.incoming() {
+        let client = match client {
+            Ok(client) if Arc::strong_count(&clients) <= CLIENTS => client,
+            Ok(_) => continue,
+            Err(error) => {
+                log::debug!("the control socket: {error}");
+                thread::sleep(PAUSE);
+                continue;
+            }
+        };
+        let (answer, counted) = (Arc::clone(answer), Arc::clone(&clients));
+        let serve = move || {
+            if let Err(error) = serve(client, &*answer) {
+                log::debug!("a client of the control socket: {error}");
+            }
+            drop(counted);
+        };
+        if let Err(error) = Builder::new().name("client".to_owned()).spawn(serve) {
+            log::debug!("the control socket: {error}");
+        }
+    }
+}
+
+fn serve(mut client: UnixStream, answer: &impl Fn(Command) -> Answer) -> io::Result<()> {
+    let peer = rustix::net::sockopt::socket_peercred(&client)?;
+    let answer = match (peer.uid.is_root(), read_line(&mut client, PATIENCE)?) {
+        (false, _) => Answer::Error("only root is answered".to_owned()),
+        (true, line) => match protocol::read_request(&line) {
+            Ok(command) => answer(command),
+            Err(error) => Answer::Error(error),
+        },
+    };
+    let said = protocol::response(answer)?;
+    client.set_write_timeout(Some(PATIENCE))?;
+    client.write_all(said.as_bytes())
+}
+
+/// A line without its end, or what was written before the end of all, within `patience` in all.
+fn read_line(client: &mut UnixStream, patience: Duration) -> io::Result<Vec<u8>> {
+    let until = Instant::now() + patience;
+    let (mut line, mut bytes) = (Vec::new(), [0; LONGEST_REQUEST]);
+    while line.len() <= LONGEST_REQUEST {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        client.set_read_timeout(Some(left))?;
+        let read = client.read(&mut bytes)?;
+        let end = bytes[..read].iter().position(|byte| *byte == b'\n');
+        line.extend_from_slice(&bytes[..end.unwrap_or(read)]);
+        if end.is_some() || read == 0 {
+            return Ok(line);
+        }
+    }
+    Err(io::Error::other("a request without end"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen() -> (tempfile::TempDir, Socket) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let private = std::fs::File::open(dir.path()).expect("open").into();
+        let answer = |command| Answer::Error(format!("{command:?}"));
+        (dir, Socket::listen(private, answer).expect("a socket"))
+    }
+
+    fn ask(socket: &Socket, said: &[u8]) -> String {
+        let mut client = UnixStream::connect(within(&socket.private)).expect("connected");
+        client.write_all(said).expect("written");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).expect("answered");
+        answer
+    }
+
+    #[test]
+    fn who_hangs_or_talks_nonsense_keeps_nobody_from_an_answer() {
+        let (dir, socket) = listen();
+        let mode = std::fs::metadata(dir.path().join(NAME)).expect("stat");
+        assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+        let silent: Vec<_> = (0..CLIENTS - 4)
+            .map(|_| UnixStream::connect(within(&socket.private)).expect("connected"))
+            .collect();
+        assert!(ask(&socket, b"nonsense\n").contains("not understood"));
+        // One that goes before it is answered.
+        let mut gone = UnixStream::connect(within(&socket.private)).expect("connected");
+        gone.write_all(b"{\"protocol\":1,\"command\":\"status\"}\n")
+            .expect("written");
+        drop(gone);
+        let said = protocol::request(Command::Status).expect("a line");
+        assert!(ask(&socket, said.as_bytes()).contains("Status"));
+        drop(silent);
+    }
+
+    #[test]
+    fn a_request_without_end_is_cut_off() {
+        let (_dir, socket) = listen();
+        let mut client = UnixStream::connect(within(&socket.private)).expect("connected");
+        // Written until nobody reads any more.
+        while client.write_all(&[b'x'; 1000]).is_ok() {}
+        let said = protocol::request(Command::Upgrade).expect("a line");
+        assert!(ask(&socket, said.as_bytes()).contains("Upgrade"));
+    }
+
+    #[test]
+    fn one_too_many_is_turned_away_and_the_others_are_answered_later() {
+        let (_dir, socket) = listen();
+        let said = protocol::request(Command::Status).expect("a line");
+        let mut silent: Vec<_> = (0..CLIENTS)
+            .map(|_| UnixStream::connect(within(&socket.private)).expect("connected"))
+            .collect();
+        let mut more = UnixStream::connect(within(&socket.private)).expect("connected");
+        let mut answer = Vec::new();
+        // Closed without an answer; reset, where what it said was not read.
+        let _ = more.write_all(said.as_bytes());
+        let _ = more.read_to_end(&mut answer);
+        assert!(answer.is_empty(), "{answer:?}");
+        for client in &mut silent {
+            client.write_all(said.as_bytes()).expect("written");
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).expect("answered");
+            assert!(answer.contains("Status"), "{answer}");
+        }
+    }
+
+    #[test]
+    fn the_socket_goes_with_its_owner() {
+        let (dir, socket) = listen();
+        drop(socket);
+        assert!(!dir.path().join(NAME).exists());
+    }
+
+    #[test]
+    fn a_client_that_says_nothing_has_a_bound() {
+        let (mut ours, _theirs) = UnixStream::pair().expect("a pair");
+        let error = read_line(&mut ours, Duration::from_millis(20)).expect_err("no line");
+        let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+        assert!(kinds.contains(&error.kind()), "{error}");
+    }
+}

@@ -1,0 +1,181 @@
+//! The command line of `listindexctl`, which asks supervisors and looks after mount points.
+
+mod bounded;
+mod check;
+mod mounts;
+mod point;
+mod status;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use self::mounts::Served;
+use crate::cli::refuse;
+use crate::control::client;
+use crate::control::protocol::{self, Answer, Status};
+use crate::exit::{Exit, Failure};
+
+/// How long the supervisor may take to say what it knows.
+const STATUS_WITHIN: Duration = Duration::from_secs(10);
+/// An upgrade is answered within a minute.
+const UPGRADE_WITHIN: Duration = Duration::from_secs(90);
+
+/// Asks those who serve a listindexfs, and looks after its mount point.
+#[derive(Debug, Parser)]
+#[command(
+    name = "listindexctl",
+    version,
+    after_help = "MOUNTPOINT, or its BACKING, can be left out where one listindexfs is mounted. See listindexctl(8)."
+)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Tells who serves the mount, and since when
+    Status {
+        mountpoint: Option<PathBuf>,
+        /// As JSON, on one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Has the program that is installed now serve the mount, without a break
+    Upgrade { mountpoint: Option<PathBuf> },
+    /// Looks whether all is as it should be
+    Check {
+        mountpoint: Option<PathBuf>,
+        /// As JSON, on one line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Makes it harmless that nothing is mounted on MOUNTPOINT
+    Prepare { mountpoint: PathBuf },
+    /// Unmounts once nobody uses the mount, and in any case after a while
+    Unmount {
+        mountpoint: Option<PathBuf>,
+        /// How long its users may keep it
+        #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = humantime::parse_duration)]
+        within: Duration,
+    },
+}
+
+/// Parses, runs, and gives the exit code. A failure is one line on standard error.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return refuse("listindexctl", &error),
+    };
+    match run(args.command) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            eprintln!("listindexctl: {failure}");
+            failure.exit.into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<Exit, Failure> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::usage("only root can do this: run it as root"));
+    }
+    match command {
+        Command::Status { mountpoint, json } => {
+            let status = status_of(&mounts::find(mountpoint.as_deref())?)?;
+            print(&status::lines(&status), &status, json)
+        }
+        Command::Upgrade { mountpoint } => upgrade(&mounts::find(mountpoint.as_deref())?),
+        Command::Check { mountpoint, json } => {
+            let report = check::run(mountpoint.as_deref())?;
+            print(&report.lines(), &report, json)?;
+            Ok(report.exit())
+        }
+        Command::Prepare { mountpoint } => point::prepare(&absolute(&mountpoint)?),
+        Command::Unmount { mountpoint, within } => {
+            point::unmount(&mounts::find(mountpoint.as_deref())?, within)
+        }
+    }
+}
+
+fn print(lines: &str, all: &impl serde::Serialize, json: bool) -> Result<Exit, Failure> {
+    let text = match json {
+        true => serde_json::to_string(all).map_err(Failure::system)? + "\n",
+        false => lines.to_owned(),
+    };
+    let printed = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
+    printed.map_err(|e| Failure::system(format!("standard output: {e}")))?;
+    Ok(Exit::Success)
+}
+
+fn upgrade(mount: &Served) -> Result<Exit, Failure> {
+    match ask(mount, protocol::Command::Upgrade, UPGRADE_WITHIN)? {
+        Answer::Status(status) => {
+            let worker = status.worker.as_ref();
+            let version = worker.map_or("unknown", |worker| &worker.version);
+            let point = mount.point.display();
+            print(
+                &format!("{point}: version {version} serves\n"),
+                &status,
+                false,
+            )
+        }
+        Answer::Error(why) => Err(Failure::new(
+            Exit::Usage,
+            format!("{}: {why}", mount.point.display()),
+        )),
+    }
+}
+
+/// What the supervisor knows.
+fn status_of(mount: &Served) -> Result<Status, Failure> {
+    match ask(mount, protocol::Command::Status, STATUS_WITHIN)? {
+        Answer::Status(status) => Ok(*status),
+        Answer::Error(why) => Err(Failure::system(format!("{}: {why}", mount.point.display()))),
+    }
+}
+
+fn ask(mount: &Served, command: protocol::Command, within: Duration) -> Result<Answer, Failure> {
+    client::ask(&mount.backing, command, within)
+        .map_err(|error| Failure::system(mounts::why_silent(mount, &error)))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).map_err(|error| Failure::usage(format!("MOUNTPOINT: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_man_page_has_every_command_and_option_and_code() {
+        let page = include_str!("../../mount/listindexctl.8").replace("\\-", "-");
+        for command in Args::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(
+                page.contains(&format!("\n.TP\n.BR {name} "))
+                    || page.contains(&format!("\n.TP\n.B {name}\n"))
+                    || page.contains(&format!("\n.TP\n.BI {name}\\~ ")),
+                "{name} is not in the man page"
+            );
+            let options = command.get_arguments().filter_map(clap::Arg::get_long);
+            for option in options.filter(|option| *option != "help") {
+                assert!(page.contains(&format!("--{option}")), "{name}: --{option}");
+            }
+        }
+        for exit in Exit::ALL {
+            let entry = format!("\n.TP\n.B {}\n", exit.code());
+            assert!(page.contains(&entry), "{exit:?} is not in the man page");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What is answered on the control socket.
+
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, sync_channel};
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags, openat};
+
+use super::{Event, Phase, Watch};
+use crate::control::protocol::{Answer, Command, Process, State, Status};
+use crate::control::socket::Socket;
+use crate::store::PRIVATE_DIR;
+use crate::supervise::Worker;
+
+/// An upgrade takes as long as a new worker has to say that it could serve, and the watchdog's time if it then hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where an answer goes.
+pub struct Reply(SyncSender<Answer>);
+
+impl Reply {
+    /// Never waits: there is room for the one answer that is sent, and who no longer waits for it does not get it.
+    pub fn send(self, answer: Answer) {
+        let _ = self.0.try_send(answer);
+    }
+}
+
+/// Listens on the control socket. Where that is not possible the mount is served all the same.
+pub fn listen(backing: &OwnedFd, events: Sender<Event>) -> Option<Socket> {
+    let ask = move |command| {
+        let (reply, answer) = sync_channel(1);
+        // It fails where the main thread has ended: then there is no answer either.
+        let _ = events.send(Event::Asked(command, Reply(reply)));
+        answer.recv_timeout(PATIENCE).unwrap_or_else(|error| {
+            Answer::Error(match error {
+                RecvTimeoutError::Disconnected => "the mount is ending".to_owned(),
+                RecvTimeoutError::Timeout => format!("nothing has come of it within {PATIENCE:?}"),
+            })
+        })
+    };
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    let private = openat(backing, PRIVATE_DIR, flags, Mode::empty());
+    match private
+        .map_err(Into::into)
+        .and_then(|private| Socket::listen(private, ask))
+    {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            log::error!("no control socket, so listindexctl is not answered: {error}");
+            None
+        }
+    }
+}
+
+/// What is known of our processes.
+pub struct Known {
+    supervisor: Process,
+    worker: Option<Process>,
+    workers_started: u64,
+}
+
+impl Known {
+    /// Of this process alone.
+    pub fn begin() -> Self {
+        Known {
+            supervisor: Process::now(std::process::id(), env!("CARGO_PKG_VERSION").to_owned()),
+            worker: None,
+            workers_started: 0,
+        }
+    }
+
+    /// A worker has been started.
+    pub fn started(&mut self, worker: &Worker) {
+        let pid = worker.pid().map(|pid| pid.as_raw_nonzero().get());
+        let pid = pid.and_then(|pid| u32::try_from(pid).ok());
+        self.worker = pid.map(|pid| Process::now(pid, worker.version().to_owned()));
+        self.workers_started += 1;
+    }
+}
+
+impl Watch<'_> {
+    pub(super) fn asked(&mut self, command: Command, reply: Reply) {
+        match command {
+            Command::Status => reply.send(Answer::Status(Box::new(self.status()))),
+            Command::Upgrade => {
+                self.told.push(reply);
+                self.upgrade();
+            }
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let known = &self.status;
+        Status {
+            mountpoint: self.config.mountpoint.to_string_lossy().into_owned(),
+            backing: self.config.backing.to_string_lossy().into_owned(),
+            state: match self.phase {
+                Phase::Starting(_) => State::Starting,
+                Phase::Serving => State::Serving,
+                Phase::Stopping(_) => State::Stopping,
+            },
+            supervisor: known.supervisor.clone(),
+            worker: known.worker.clone().filter(|_| self.worker.is_some()),
+            workers_started: known.workers_started,
+            upgrading: self.upgrade.is_under_way(),
+            kernel_resends: self.supervisor.resends(),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! `listindexctl` and the supervisor's control socket.
+
+use std::fs::{self, File, Permissions};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::rig::{INDEX, Namespace, PATIENCE, PROGRAM, Rig, finish, skip, wait_until};
+
+const CTL: &str = env!("CARGO_BIN_EXE_listindexctl");
+
+/// What the tool left: exit code, standard output, standard error.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn run(command: Command) -> Said {
+    let mut command = assert_cmd::Command::from_std(command);
+    let output = command.timeout(PATIENCE).output().expect("run");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Said {
+        code: output.status.code(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
+}
+
+fn ctl(command: &str, args: &[&Path]) -> Said {
+    let mut tool = Command::new(CTL);
+    tool.args(command.split(' ')).args(args);
+    run(tool)
+}
+
+/// What it prints as JSON, whatever its exit code.
+fn json(command: &str, rig: &Rig) -> Value {
+    let said = ctl(&format!("{command} --json"), &[&rig.mountpoint]);
+    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+}
+
+#[test]
+fn status_tells_who_serves() {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.mount();
+    let worker = daemon.worker();
+    let status = json("status", &rig);
+    let pid = |who: &str| status[who]["pid"].as_i64();
+    assert_eq!(
+        pid("supervisor"),
+        Some(daemon.0.as_raw_nonzero().get().into())
+    );
+    assert_eq!(pid("worker"), Some(worker.0.as_raw_nonzero().get().into()));
+    assert_eq!(status["workers_started"], 1);
+    assert_eq!(status["state"], "serving");
+    assert_eq!(status["worker"]["version"], env!("CARGO_PKG_VERSION"));
+
+    worker.signal(Signal::KILL);
+    wait_until("the next worker is told of", || {
+        let status = json("status", &rig);
+        status["workers_started"] == 2 && status["worker"]["pid"].is_i64()
+    });
+    let said = ctl("status", &[&rig.backing]);
+    let first = format!("{}: serving\n", rig.mountpoint.display());
+    assert!(said.out.starts_with(&first), "{said:?}");
+}
+
+fn control(rig: &Rig) -> PathBuf {
+    rig.backing.join(".listindexfs/control")
+}
+
+#[test]
+fn the_socket_is_roots_and_not_seen_in_the_mount() {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.mount();
+    let mode = fs::metadata(control(&rig)).expect("stat").permissions();
+    assert_eq!(mode.mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(&rig.mountpoint).expect("list").count(), 0);
+    rig.umount();
+    daemon.wait_for_end();
+    assert!(!control(&rig).exists());
+}
+
+/// However many clients hang, talk nonsense or do not read: the mount serves, and others are answered in the end.
+#[test]
+fn clients_that_misbehave_harm_nobody() {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.mount();
+    let connect = || UnixStream::connect(control(&rig)).expect("connected");
+    let silent: Vec<_> = (0..30).map(|_| connect()).collect();
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0xff; 100_000],
+        b"\n",
+        b"{}",
+    ] {
+        let mut client = connect();
+        // Refused halfway where it is too long or one too many.
+        let _ = client.write_all(garbage);
+    }
+    fs::create_dir(rig.mountpoint.join("plain")).expect("the mount serves");
+    wait_until("others are answered", || {
+        ctl("status", &[&rig.mountpoint]).code == Some(0)
+    });
+    assert!(!daemon.has_ended());
+    drop(silent);
+    let mut client = connect();
+    client
+        .write_all(b"{\"protocol\":1,\"command\":\"dance\"}\n")
+        .expect("written");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("answered");
+    assert!(answer.contains("unknown variant `dance`"), "{answer}");
+    rig.umount();
+    daemon.wait_for_end();
+}
+
+#[test]
+fn where_nobody_answers_it_is_said_what_to_do() {
+    let Some(rig) = Rig::new() else { return };
+    let said = ctl("status", &[&rig.mountpoint]);
+    assert_eq!(said.code, Some(32), "{said:?}");
+    assert!(
+        said.err.contains("no listindexfs is mounted on"),
+        "{said:?}"
+    );
+
+    let daemon = rig.mount();
+    let worker = daemon.worker();
+    daemon.signal(Signal::KILL);
+    daemon.wait_for_end();
+    for command in ["status", "upgrade"] {
+        let said = ctl(command, &[&rig.mountpoint]);
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.err.contains("its worker serves on"), "{said:?}");
+    }
+    worker.signal(Signal::KILL);
+    worker.wait_for_end();
+    let said = ctl("status", &[&rig.mountpoint]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("is dead: mount it again"), "{said:?}");
+    let said = ctl("check", &[&rig.mountpoint]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+}
+
+#[test]
+fn it_is_for_root() {
+    let Some(rig) = Rig::new() else { return };
+    let tool = rig.path("listindexctl");
+    fs::copy(CTL, &tool).expect("a copy that others can run");
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--clear-groups", "--"]);
+    command.arg(&tool).arg("status");
+    let said = run(command);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("only root"), "{said:?}");
+}
+
+/// In a mount namespace without the mounts of other tests.
+#[test]
+fn the_only_mount_need_not_be_named() {
+    let Some(rig) = Rig::new() else { return };
+    if !Path::new("/usr/bin/nsenter").exists() {
+        return skip("there is no nsenter").unwrap_or(());
+    }
+    let namespace = Namespace::new("true", &[]);
+    let ctl = |args: &[&str]| {
+        let mut command = namespace.command(CTL);
+        command.args(args);
+        run(command)
+    };
+    let mount = |backing: &Path, point: &Path| {
+        let mut command = namespace.command(PROGRAM);
+        command.arg(backing).arg(point).args(["-o", INDEX]);
+        assert_eq!(finish(&mut command).code, Some(0));
+    };
+    let said = ctl(&["status"]);
+    assert_eq!(said.code, Some(32), "{said:?}");
+    let said = ctl(&["check"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    mount(&rig.backing, &rig.mountpoint);
+    let said = ctl(&["status"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+
+    let other = rig.path("m2");
+    fs::create_dir(&other).expect("mkdir");
+    mount(&rig.path("b2"), &other);
+    let said = ctl(&["status"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let both = format!("{}, {}", rig.mountpoint.display(), other.display());
+    assert!(said.err.contains(&both), "{said:?}");
+    for point in [&rig.mountpoint, &other] {
+        let said = ctl(&["unmount", point.to_str().expect("UTF-8")]);
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    }
+}
+
+#[test]
+fn unmount_waits_for_its_users_but_only_so_long() {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.mount();
+    let user = File::open(&rig.mountpoint).expect("open");
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| ctl("unmount --within 30s", &[&rig.mountpoint]));
+        drop(user);
+        waiting.join().expect("joined")
+    });
+    assert_eq!((waiting.code, waiting.err.as_str()), (Some(0), ""));
+    daemon.wait_for_end();
+
+    let daemon = rig.mount();
+    let user = File::open(&rig.mountpoint).expect("open");
+    let said = ctl("unmount --within 100ms", &[&rig.mountpoint]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains("without its users"), "{said:?}");
+    assert_eq!(rig.mounts_line(), None);
+    drop(user);
+    daemon.wait_for_end();
+
+    rig.mount().kill_all();
+    let said = ctl("unmount --within 1h", &[&rig.mountpoint]);
+    assert_eq!(said.code, Some(0), "a dead one goes at once: {said:?}");
+    assert_eq!(rig.mounts_line(), None);
+}
+
+/// What `check` says of one thing.
+fn found(report: &Value, about: &str) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let all = report["findings"].as_array().expect("findings").iter();
+    let about = all.filter(|finding| finding["about"] == about);
+    about
+        .map(|finding| (text(&finding["level"]), text(&finding["text"])))
+        .collect()
+}
+
+#[test]
+fn check_looks_below_the_mount() {
+    let Some(rig) = Rig::new() else { return };
+    let bare = |report: &Value| found(report, "bare mount point");
+    rig.mount();
+    let report = json("check", &rig);
+    assert_eq!(found(&report, "mount")[0].0, "ok", "{report}");
+    assert_eq!(found(&report, "processes")[0].0, "ok", "{report}");
+    let [(level, text)] = &bare(&report)[..] else {
+        panic!("{report}")
+    };
+    assert_eq!(level, "warning");
+    assert!(text.contains("listindexctl prepare"), "{text}");
+    rig.umount();
+
+    fs::set_permissions(&rig.mountpoint, Permissions::from_mode(0o777)).expect("chmod");
+    rig.mount();
+    let report = json("check", &rig);
+    assert_eq!(bare(&report)[0].0, "error", "{report}");
+    rig.umount();
+    fs::create_dir(rig.mountpoint.join("d0")).expect("mkdir");
+    let report = json("check", &rig);
+    let text = bare(&report).into_iter().map(|(_, text)| text);
+    assert!(text.collect::<String>().contains("not empty"), "{report}");
+    assert_eq!(found(&report, "mount")[0].0, "error", "{report}");
+}
+
+/// Others can make directories there, but write nothing; a mount goes over it, what others have left or not.
+#[test]
+fn a_prepared_mount_point_is_full() {
+    let Some(rig) = Rig::new() else { return };
+    fs::remove_dir(&rig.mountpoint).expect("rmdir");
+    for _ in 0..2 {
+        let said = ctl("prepare", &[&rig.mountpoint]);
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+        let mode = fs::metadata(&rig.mountpoint).expect("stat").permissions();
+        assert_eq!(mode.mode() & 0o7777, 0o3777);
+        fs::create_dir(rig.mountpoint.join("d0")).expect("a directory");
+        let file = rig.mountpoint.join("d0/file");
+        let error = fs::write(&file, "x").expect_err("it is full");
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+        fs::remove_file(&file).expect("removed");
+
+        let daemon = rig.mount();
+        assert!(!rig.mountpoint.join("d0/..").join(".full").exists());
+        let report = json("check", &rig);
+        assert_eq!(found(&report, "bare mount point")[0].0, "ok", "{report}");
+        let said = ctl("prepare", &[&rig.mountpoint]);
+        assert_eq!(said.code, Some(0), "nothing is done: {said:?}");
+        let said = ctl("unmount", &[&rig.mountpoint]);
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+        daemon.wait_for_end();
+        assert!(
+            rig.mounts_line()
+                .expect("below")
+                .contains("listindexfs-bare")
+        );
+    }
+}
