@@ -2,8 +2,10 @@
 mod support;
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -14,7 +16,7 @@ use support::dovecot::Dovecot;
 use support::mount::{Mount, Options, program};
 use support::ops::Random;
 use support::rounds::Rounds;
-use support::{Config, DOVECOT, FUSE, Lab, ROOT, Site, eventually, lacks, message, process};
+use support::{Config, DOVECOT, FUSE, LIMIT, Lab, ROOT, Site, eventually, lacks, message, process};
 
 /// How long each load lasts, unless `LISTINDEXFS_TAKEOVER_SECONDS` says otherwise.
 const LOAD: Duration = Duration::from_secs(20);
@@ -182,8 +184,22 @@ fn install(place: &Path) {
     fs::rename(&new, place).expect("installed");
 }
 
-fn upgrade(mount: &Mount) {
-    process::signal(mount.pid().expect("a supervisor"), Signal::HUP);
+/// `listindexctl upgrade`: its exit code and what it complains of.
+fn upgrade(mount: &Mount) -> (Option<i32>, String) {
+    let mut tool = Command::new(env!("CARGO_BIN_EXE_listindexctl"));
+    tool.arg("upgrade").arg(mount.path());
+    let done = process::output(&mut tool, LIMIT).expect("it does not hang");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    (done.status.code(), said)
+}
+
+fn assert_upgraded(mount: &Mount, place: &Path) {
+    let installed = fs::metadata(place).expect("a program").ino();
+    let (code, said) = upgrade(mount);
+    assert_eq!((code, said.as_str()), (Some(0), ""), "{}", mount.log());
+    // No waiting here: exit 0 says that it serves.
+    let worker = mount.worker().expect("a worker");
+    assert_eq!(inode_of_program(worker), Some(installed));
 }
 
 fn inode_of_program(worker: u32) -> Option<u64> {
@@ -216,8 +232,7 @@ fn a_worker_is_upgraded() {
         |mount, _| {
             let place = place.get().expect("set");
             install(place);
-            upgrade(mount);
-            wait_upgraded(mount, place);
+            assert_upgraded(mount, place);
         },
     );
 }
@@ -240,18 +255,137 @@ fn a_broken_upgrade_is_refused() {
     ] {
         fs::remove_file(&place).expect("removed");
         fs::copy(broken, &place).expect("a copy");
-        upgrade(&mount);
-        eventually("it is refused", || {
-            let log = mount.log();
-            let mut lines = log.lines().filter(|line| line.contains("not upgraded"));
-            lines.any(|line| line.contains(says)).then_some(())
-        });
+        let (code, said) = upgrade(&mount);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(
+            said.contains("not upgraded, the worker before serves on") && said.contains(says),
+            "{said}"
+        );
+        assert_eq!(said.lines().count(), 1, "{said}");
         assert_eq!(mount.worker(), Some(worker), "{}", mount.log());
     }
     process::signal(worker, Signal::KILL);
     fs::metadata(mount.path().join("plain")).expect_err("answered: there is none");
     let next = eventually("there is a worker", || mount.worker());
     assert_eq!(inode_of_program(next), good);
+}
+
+/// SIGHUP does the same, without an answer.
+#[test]
+fn a_hangup_upgrades() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let place = lab.host("a").join("listindexfs");
+    install(&place);
+    let mount = Options::new(&lab, "a").program(&place).mount();
+    install(&place);
+    process::signal(mount.pid().expect("a supervisor"), Signal::HUP);
+    wait_upgraded(&mount, &place);
+}
+
+/// A later version whose journal is another cannot know what the worker leaves to it, and says so.
+#[test]
+fn an_upgrade_to_another_journal_is_refused() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let options = Options::new(&lab, "a").env("LISTINDEXFS_NEXT_JOURNAL", "1");
+    let mount = options.mount();
+    let worker = mount.worker();
+    let kept = mount.path().join("kept");
+    let mut open = fs::File::create(&kept).expect("a file");
+    for _ in 0..2 {
+        let (code, said) = upgrade(&mount);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("does not understand the journal"), "{said}");
+        assert_eq!(mount.worker(), worker, "{}", mount.log());
+        open.write_all(b"x").expect("the worker before serves on");
+    }
+    assert_eq!(fs::read(&kept).expect("read"), b"xx");
+}
+
+/// One that says it could serve and dies when it shall is followed by the program before it.
+#[test]
+fn a_program_that_dies_as_it_takes_over_is_given_up() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let place = lab.host("a").join("listindexfs");
+    install(&place);
+    let options = Options::new(&lab, "a").program(&place);
+    let mount = options.env("LISTINDEXFS_NEXT_DIES", "1").mount();
+    let good = inode_of_program(mount.worker().expect("a worker"));
+    let mut open = fs::File::create(mount.path().join("kept")).expect("a file");
+    install(&place);
+    let (code, said) = upgrade(&mount);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("the program before serves again"), "{said}");
+    open.write_all(b"x")
+        .expect("it serves, and the file is open");
+    let next = eventually("there is a worker", || mount.worker());
+    assert_eq!(inode_of_program(next), good);
+}
+
+/// Makes, writes, reads, renames and removes files until it is told to stop. Each call must succeed.
+fn calls(dir: &Path, stop: &AtomicBool, done: &AtomicUsize) {
+    fs::create_dir(dir).expect("mkdir");
+    let (one, two) = (dir.join("one"), dir.join("two"));
+    while !stop.load(Ordering::Relaxed) {
+        let mut file = fs::File::create_new(&one).expect("create");
+        file.write_all(b"text").expect("write");
+        fs::hard_link(&one, dir.join("link")).expect("link");
+        fs::rename(&one, &two).expect("rename");
+        assert_eq!(fs::read(&two).expect("read"), b"text");
+        assert_eq!(fs::read_dir(dir).expect("readdir").count(), 2);
+        fs::remove_file(dir.join("link")).expect("unlink");
+        fs::remove_file(&two).expect("unlink");
+        file.write_all(b"more").expect("write to what is unlinked");
+        assert_eq!(file.metadata().expect("fstat").len(), 8);
+        done.fetch_add(1, Ordering::Relaxed);
+    }
+    fs::remove_dir(dir).expect("rmdir: nothing is left in it");
+}
+
+#[test]
+fn no_call_fails_during_upgrades() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    const UPGRADES: usize = 20;
+    let lab = Lab::new();
+    let place = lab.host("a").join("listindexfs");
+    install(&place);
+    let mount = Options::new(&lab, "a").program(&place).mount();
+    let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        let (mount, stop, done) = (&mount, &stop, &done);
+        for n in 0..4 {
+            scope.spawn(move || {
+                let ending = Ending(stop);
+                calls(&mount.path().join(format!("dir{n}")), stop, done);
+                drop(ending);
+            });
+        }
+        let ending = Ending(stop);
+        for _ in 0..UPGRADES {
+            let before = done.load(Ordering::Relaxed);
+            eventually("calls are made", || {
+                let failed = stop.load(Ordering::Relaxed);
+                (failed || done.load(Ordering::Relaxed) > before).then_some(())
+            });
+            install(&place);
+            assert_upgraded(mount, &place);
+        }
+        drop(ending);
+    });
+    println!(
+        "{UPGRADES} upgrades under {} rounds of calls",
+        done.into_inner()
+    );
 }
 
 #[test]

@@ -21,6 +21,9 @@ use crate::sys::fd::adopt;
 /// The step after which the first worker of a mount dies, in debug builds.
 pub const CRASH_AT: &str = "LISTINDEXFS_WORKER_CRASH_AT";
 
+/// In debug builds: a worker in waiting dies when it is its turn.
+const DIES_AS_IT_TAKES_OVER: &str = "LISTINDEXFS_NEXT_DIES";
+
 /// What a worker in waiting says when it could serve, before its version, and what it hears when it may.
 const READY: &str = "ready ";
 pub(super) const GO: &[u8] = b"go";
@@ -81,7 +84,11 @@ fn wait_for_turn(
     let mut go = [0; GO.len()];
     supervisor
         .read_exact(&mut go)
-        .context("the supervisor has died")
+        .context("the supervisor has died")?;
+    if cfg!(debug_assertions) && standby && std::env::var_os(DIES_AS_IT_TAKES_OVER).is_some() {
+        std::process::abort();
+    }
+    Ok(())
 }
 
 fn serve(

@@ -19,8 +19,7 @@ const ABOUT: &str = "bare mount point";
 /// Looks below what is mounted on `point`; `table` is that of the mounts.
 pub fn look_at(point: &Path, table: &[u8], report: &mut Report) {
     let name = point.display();
-    let here = mountinfo::parse(table).filter(|mount| mount.point == point);
-    match here.filter(|mount| mount.fs != TYPE).next_back() {
+    match mountinfo::parse(table).rfind(|mount| mount.point == point && mount.fs != TYPE) {
         Some(mount) if is_bare(&mount) => {
             return report.ok(
                 ABOUT,
