@@ -29,7 +29,7 @@ pub use imap::{Counts, Imap, ListStatus};
 pub use lab::{GID, Lab, UID};
 pub use model::Model;
 pub use mount::Mount;
-pub use needs::{DOVECOT, FUSE, ROOT, VM, lacks};
+pub use needs::{DOVECOT, FUSE, ROOT, SYSTEMD, VM, lacks};
 pub use site::Site;
 
 use std::time::{Duration, Instant};

@@ -31,6 +31,15 @@ pub const VM: Need = Need {
             .all(|tool| on_path(tool))
     },
 };
+/// A systemd that is pid 1 of a namespace, with a cgroup of its own.
+pub const SYSTEMD: Need = Need {
+    what: "systemd and cgroup2",
+    met: || {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let has_cgroup2 = mounts.lines().any(|line| line.contains(" cgroup2 "));
+        Path::new("/lib/systemd/systemd").exists() && has_cgroup2
+    },
+};
 /// A kernel with FUSE that we may use.
 pub const FUSE: Need = Need {
     what: "/dev/fuse",

@@ -1,0 +1,262 @@
+//! A systemd of a test's own, with this machine's programs and files as they are and what it changes of them in memory.
+//!
+//! It is pid 1 of namespaces, over an overlay of `/`. Killing it ends all that it has started.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use rustix::mount::UnmountFlags;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::process;
+use crate::support::{LIMIT, eventually};
+
+const BOOT: &str = include_str!("boot.sh");
+const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/mount");
+
+/// A booted systemd.
+pub struct Guest {
+    dir: PathBuf,
+    cgroup: PathBuf,
+    unshare: Child,
+    init: Pid,
+}
+
+/// Where cgroup2 is: a hybrid hierarchy has it beside the old ones.
+fn cgroup2() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let mut points = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let point = words.next()?;
+        (words.next()? == "cgroup2").then_some(point)
+    });
+    points.next().expect("cgroup2 is mounted").into()
+}
+
+impl Guest {
+    /// Boots one with both programs, the units, and a Dovecot whose list index is in the mount.
+    pub fn boot() -> Self {
+        let dir = tempfile::Builder::new().prefix("lidx-guest-").tempdir();
+        let dir = dir.expect("a directory").keep();
+        process::run(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "guest"])
+                .arg(&dir),
+        );
+        set_up(&dir);
+        let name = dir.file_name().expect("a name");
+        let cgroup = cgroup2().join(name);
+        fs::create_dir(&cgroup).expect("a cgroup");
+        fs::write(dir.join("boot.sh"), BOOT).expect("boot.sh");
+        let mut command = Command::new("sh");
+        let enter = "echo $$ >\"$1/cgroup.procs\"; dir=$2; exec unshare --mount --propagation private --pid --fork --kill-child \
+                     --uts --ipc --net --cgroup sh \"$dir/boot.sh\" \"$dir\"";
+        command.args(["-c", enter, "sh"]).arg(&cgroup).arg(&dir);
+        let log = fs::File::create(dir.join("log")).expect("log");
+        command
+            .stdin(Stdio::null())
+            .stderr(log.try_clone().expect("dup"));
+        let unshare = process::spawn({
+            command.stdout(log);
+            command
+        })
+        .expect("unshare");
+        let init = eventually("it has begun", || {
+            let children = format!("/proc/{0}/task/{0}/children", unshare.id());
+            let pid = fs::read_to_string(children).ok()?.trim().parse().ok()?;
+            Pid::from_raw(pid)
+        });
+        let guest = Self {
+            dir,
+            cgroup,
+            unshare,
+            init,
+        };
+        guest.await_boot();
+        guest
+    }
+
+    fn await_boot(&self) {
+        eventually("systemd is up", || {
+            assert!(!process_is_gone(self.init), "{}", self.boot_log());
+            let said = self.try_run(&["systemctl", "is-active", "basic.target"])?;
+            (said.trim() == "active").then_some(())
+        });
+    }
+
+    fn boot_log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// A command that runs within.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("nsenter");
+        let pid = self.init.to_string();
+        command.args(["-t", &pid, "-m", "-p", "-u", "-i", "-n", "-C", "--"]);
+        command.args(args);
+        command
+    }
+
+    /// Runs a command, which must succeed, and gives what it prints.
+    pub fn run(&self, args: &[&str]) -> String {
+        process::run(&mut self.command(args))
+    }
+
+    /// The same of one that may fail.
+    pub fn try_run(&self, args: &[&str]) -> Option<String> {
+        let output = process::output(&mut self.command(args), LIMIT).expect("it hangs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.success().then_some(said)
+    }
+
+    /// A property of a unit.
+    pub fn property(&self, unit: &str, name: &str) -> String {
+        let said = self.run(&["systemctl", "show", "--value", "-p", name, unit]);
+        said.trim().to_owned()
+    }
+
+    /// The main process of a unit, as it is numbered within.
+    pub fn main_pid(&self, unit: &str) -> String {
+        self.property(unit, "MainPID")
+    }
+
+    /// Waits until a unit is active with another main process than this one.
+    pub fn wait_restarted(&self, unit: &str, before: &str) {
+        eventually(&format!("{unit} was restarted"), || {
+            let active = self.property(unit, "ActiveState") == "active";
+            let pid = self.main_pid(unit);
+            (active && pid != before && pid != "0").then_some(())
+        });
+    }
+
+    /// All that was logged.
+    pub fn journal(&self) -> String {
+        self.run(&["journalctl", "--no-pager", "-o", "short-monotonic"])
+    }
+
+    /// Puts a copy of a program in the place of the installed one.
+    pub fn install(&self, program: &str) {
+        let script = "cp \"$1\" \"$1.new\" && mv \"$1.new\" \"$1\"";
+        self.run(&["sh", "-c", script, "sh", program]);
+    }
+
+    /// An IMAP session.
+    pub fn imap(&self) -> Session {
+        let bridge = "exec 3<>/dev/tcp/127.0.0.1/143 4<&0; cat <&4 >&3 & timeout 60 cat <&3; kill $! 2>/dev/null";
+        let mut command = self.command(&["bash", "-c", bridge]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut bridge = process::spawn(command).expect("a connection");
+        let to = bridge.stdin.take().expect("stdin");
+        let from = BufReader::new(bridge.stdout.take().expect("stdout"));
+        let mut session = Session { bridge, to, from };
+        session.line("* OK");
+        session.ok("LOGIN alice pass");
+        session
+    }
+}
+
+fn process_is_gone(pid: Pid) -> bool {
+    !Path::new(&format!("/proc/{pid}")).exists()
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.try_run(&["journalctl", "--no-pager", "-n", "80"]);
+            eprintln!("--- the guest's journal:\n{}", log.unwrap_or_default());
+        }
+        let _ = kill_process(self.init, Signal::KILL);
+        let _ = self.unshare.wait();
+        let _ = rustix::mount::unmount(&self.dir, UnmountFlags::DETACH);
+        let _ = fs::remove_dir(&self.dir);
+        // Its processes are gone when the last cgroup is.
+        let left = Command::new("find")
+            .arg(&self.cgroup)
+            .args(["-depth", "-type", "d", "-exec", "rmdir", "{}", ";"])
+            .output();
+        drop(left);
+    }
+}
+
+/// One IMAP session in the guest.
+pub struct Session {
+    bridge: Child,
+    to: ChildStdin,
+    from: BufReader<ChildStdout>,
+}
+
+impl Session {
+    /// Reads until a line begins so; `None` at the end.
+    pub fn line(&mut self, begins: &str) -> Option<String> {
+        let mut line = String::new();
+        while self.from.read_line(&mut line).expect("a line") > 0 {
+            if line.starts_with(begins) {
+                return Some(line);
+            }
+            line.clear();
+        }
+        None
+    }
+
+    /// A command that must succeed.
+    pub fn ok(&mut self, command: &str) {
+        self.to
+            .write_all(format!("a {command}\r\n").as_bytes())
+            .expect("written");
+        let answer = self.line("a ").expect("answered");
+        assert!(answer.starts_with("a OK"), "{command}: {answer}");
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.bridge.kill();
+        let _ = self.bridge.wait();
+    }
+}
+
+/// What is put over this machine's files: `etc` and `sbin` of the guest.
+fn set_up(dir: &Path) {
+    let put = |path: &str, text: &str| {
+        let path = dir.join("etc").join(path);
+        fs::create_dir_all(path.parent().expect("above")).expect("mkdir");
+        fs::write(path, text).expect("written");
+    };
+    let shared = |name: &str| fs::read_to_string(Path::new(SHARED).join(name)).expect(name);
+    fs::create_dir(dir.join("sbin")).expect("mkdir");
+    for program in [
+        env!("CARGO_BIN_EXE_listindexfs"),
+        env!("CARGO_BIN_EXE_listindexctl"),
+    ] {
+        let name = Path::new(program).file_name().expect("a name");
+        fs::copy(program, dir.join("sbin").join(name)).expect("a copy");
+    }
+    let unit = "systemd/system/listindexfs@.service";
+    put(unit, &shared("listindexfs@.service"));
+    put(
+        &format!("{unit}.d/dovecot.conf"),
+        &shared("listindexfs@.service.d-dovecot.conf"),
+    );
+    put(
+        "systemd/system/dovecot.service.d/listindexfs.conf",
+        &shared("dovecot.service.d-listindexfs.conf"),
+    );
+    let sample = shared("listindexfs.conf.sample");
+    put(
+        "listindexfs/main.conf",
+        &sample.replace(
+            "index=/nfs/idx/%2.256Nu/%u",
+            "index=/srv/idx/%u,index_fs=any",
+        ),
+    );
+    let backing = "tmpfs /var/lib/listindexfs tmpfs size=64m,nr_inodes=16k,mode=0700 0 0\n";
+    put("fstab", backing);
+    put("dovecot/dovecot.conf", include_str!("dovecot.conf"));
+    // Those of the machine may not be entered by all.
+    for path in ["etc", "sbin"] {
+        fs::set_permissions(dir.join(path), fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+}

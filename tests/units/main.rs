@@ -1,0 +1,243 @@
+//! The units, run by a real systemd with a real Dovecot: what dies, and what is restarted then.
+#[path = "../support/mod.rs"]
+mod support;
+
+mod guest;
+
+use std::process::Command;
+
+use guest::Guest;
+use support::{DOVECOT, FUSE, ROOT, SYSTEMD, eventually, lacks, process};
+
+const UNIT: &str = "listindexfs@main.service";
+const DOVECOT_UNIT: &str = "dovecot.service";
+/// A guest in which mount and Dovecot serve.
+struct Host {
+    guest: Guest,
+    supervisor: String,
+    dovecot: String,
+}
+
+impl Host {
+    fn new() -> Option<Self> {
+        if lacks(&[ROOT, FUSE, DOVECOT, SYSTEMD]) {
+            return None;
+        }
+        let guest = Guest::boot();
+        let made = "mkdir -p /srv/mail /srv/idx && chmod 1777 /srv/mail /srv/idx";
+        guest.run(&["sh", "-c", made]);
+        guest.run(&["systemctl", "enable", "--quiet", UNIT]);
+        // That it needs the mount is in its drop-in.
+        guest.run(&["systemctl", "start", DOVECOT_UNIT]);
+        let (supervisor, dovecot) = (guest.main_pid(UNIT), guest.main_pid(DOVECOT_UNIT));
+        let host = Self {
+            guest,
+            supervisor,
+            dovecot,
+        };
+        host.serves();
+        Some(host)
+    }
+
+    /// A session is served through the mount. The first ever makes INDEX, so nobody may be about.
+    fn serves(&self) {
+        for _ in 0..2 {
+            let mut imap = self.guest.imap();
+            imap.ok("LIST \"\" \"*\" RETURN (STATUS (MESSAGES))");
+            imap.ok("LOGOUT");
+            drop(imap);
+            eventually("its process has ended", || {
+                match self.guest.try_run(&["pgrep", "-x", "imap"]) {
+                    None => Some(()),
+                    Some(_) => None,
+                }
+            });
+        }
+        let log = "dovecot.list.index.log";
+        let files = self.guest.run(&["find", "/run/listindex", "-name", log]);
+        assert_eq!(files.lines().count(), 1, "{files}");
+    }
+
+    fn status(&self) -> serde_json::Value {
+        let said = self.guest.run(&["listindexctl", "status", "--json"]);
+        serde_json::from_str(&said).expect("JSON")
+    }
+
+    fn kill(&self, pids: &[&str]) {
+        self.guest.run(&[&["kill", "-KILL"], pids].concat());
+    }
+
+    fn worker(&self) -> String {
+        let worker = eventually("there is a worker", || {
+            self.status()["worker"]["pid"].as_u64()
+        });
+        worker.to_string()
+    }
+
+    /// Neither supervisor nor Dovecot is another.
+    fn nothing_restarted(&self) {
+        assert_eq!(self.guest.main_pid(UNIT), self.supervisor);
+        assert_eq!(self.guest.main_pid(DOVECOT_UNIT), self.dovecot);
+    }
+
+    /// Both are, and serve.
+    fn all_restarted(&self) {
+        self.guest.wait_restarted(UNIT, &self.supervisor);
+        self.guest.wait_restarted(DOVECOT_UNIT, &self.dovecot);
+        self.serves();
+        let mounts = self.guest.run(&["findmnt", "-n", "-t", "fuse.listindexfs"]);
+        assert_eq!(mounts.lines().count(), 1, "{mounts}");
+    }
+
+    fn assert_no_outage(&self) {
+        let journal = self.guest.journal();
+        for word in ["Panic:", "Transport endpoint", "Input/output error"] {
+            assert!(!journal.contains(word), "{word}\n{journal}");
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_dies_and_a_reload_restart_nothing() {
+    let Some(host) = Host::new() else { return };
+    let mut imap = host.guest.imap();
+    for _ in 0..3 {
+        host.kill(&[&host.worker()]);
+        imap.ok("STATUS INBOX (MESSAGES)");
+    }
+    let before = host.worker();
+    host.guest.install("/usr/local/sbin/listindexfs");
+    host.guest.run(&["systemctl", "reload", UNIT]);
+    assert_ne!(host.worker(), before);
+    imap.ok("LIST \"\" \"*\"");
+    host.nothing_restarted();
+    assert_eq!(host.status()["workers_started"], 5);
+    host.assert_no_outage();
+
+    // One that cannot serve fails the reload, and nothing else.
+    let script =
+        "cp /bin/false /usr/local/sbin/new && mv /usr/local/sbin/new /usr/local/sbin/listindexfs";
+    host.guest.run(&["sh", "-c", script]);
+    assert_eq!(host.guest.try_run(&["systemctl", "reload", UNIT]), None);
+    imap.ok("LIST \"\" \"*\"");
+    host.nothing_restarted();
+    let journal = host.guest.journal();
+    assert!(
+        journal.contains("not upgraded, the worker before serves on"),
+        "{journal}"
+    );
+}
+
+#[test]
+fn when_everything_dies_the_mount_is_cleared_and_dovecot_restarted() {
+    let Some(host) = Host::new() else { return };
+    let mut imap = host.guest.imap();
+    imap.ok("SELECT INBOX");
+    host.kill(&[&host.supervisor, &host.worker()]);
+    host.all_restarted();
+    assert_eq!(imap.line("nothing more"), None, "its session has ended");
+}
+
+/// Its worker serves until Dovecot has ended.
+#[test]
+fn when_the_supervisor_dies_both_are_restarted_in_order() {
+    let Some(host) = Host::new() else { return };
+    let mut imap = host.guest.imap();
+    imap.ok("SELECT INBOX");
+    host.kill(&[&host.supervisor]);
+    host.all_restarted();
+    host.assert_no_outage();
+    assert_eq!(imap.line("nothing more"), None, "its session has ended");
+}
+
+#[test]
+fn an_umount_by_hand_is_mended() {
+    let Some(host) = Host::new() else { return };
+    let mut imap = host.guest.imap();
+    imap.ok("LIST \"\" \"*\"");
+    host.guest.run(&["umount", "-l", "/run/listindex"]);
+    imap.ok("LOGOUT");
+    host.all_restarted();
+}
+
+#[test]
+fn stopped_in_order_all_is_gone_and_without_the_mount_dovecot_does_not_run() {
+    let Some(host) = Host::new() else { return };
+    let mut imap = host.guest.imap();
+    imap.ok("LIST \"\" \"*\"");
+    host.guest.run(&["systemctl", "stop", UNIT]);
+    for unit in [UNIT, DOVECOT_UNIT] {
+        assert_eq!(host.guest.property(unit, "ActiveState"), "inactive");
+    }
+    host.assert_no_outage();
+    // What is left is the bare mount point, which harms nobody.
+    let mounts = host
+        .guest
+        .run(&["findmnt", "-n", "-o", "FSTYPE,SOURCE", "/run/listindex"]);
+    assert_eq!(
+        mounts.split_whitespace().collect::<Vec<_>>(),
+        ["tmpfs", "listindexfs-bare"]
+    );
+    let broken = "sed -i s,^BACKING=.*,BACKING=/srv, /etc/listindexfs/main.conf";
+    host.guest.run(&["sh", "-c", broken]);
+    assert_eq!(
+        host.guest.try_run(&["systemctl", "start", DOVECOT_UNIT]),
+        None
+    );
+    assert_ne!(host.guest.property(DOVECOT_UNIT, "ActiveState"), "active");
+}
+
+#[test]
+fn check_finds_all_in_order() {
+    let Some(host) = Host::new() else { return };
+    let said = host.guest.run(&["listindexctl", "check"]);
+    let not_ok = said.lines().filter(|line| !line.starts_with("ok: "));
+    let not_ok = not_ok.filter(|line| !line.starts_with("warning: kernel: "));
+    assert_eq!(not_ok.collect::<Vec<_>>(), Vec::<&str>::new(), "{said}");
+    for about in [
+        "mount",
+        "processes",
+        "backing",
+        "bare mount point",
+        "boot",
+        "dovecot.service",
+        "dovecot",
+    ] {
+        assert!(said.contains(&format!("ok: {about}: ")), "{about}\n{said}");
+    }
+}
+
+#[test]
+fn systemd_understands_the_units() {
+    if lacks(&[SYSTEMD]) {
+        return;
+    }
+    let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/mount/listindexfs@.service");
+    let dir = tempfile::tempdir().expect("a directory");
+    let text = std::fs::read_to_string(unit).expect("the unit");
+    // The programs are those that are built, wherever they are to be installed.
+    let text = text
+        .replace(
+            "=listindexfs ",
+            &format!("={} ", env!("CARGO_BIN_EXE_listindexfs")),
+        )
+        .replace(
+            "=listindexctl ",
+            &format!("={} ", env!("CARGO_BIN_EXE_listindexctl")),
+        )
+        .replace(
+            "=-listindexctl ",
+            &format!("=-{} ", env!("CARGO_BIN_EXE_listindexctl")),
+        );
+    let file = dir.path().join("listindexfs@main.service");
+    std::fs::write(&file, text).expect("written");
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no"]).arg(&file);
+    let output = process::output(&mut verify, support::LIMIT).expect("it hangs");
+    let said = process::said(&output);
+    assert!(output.status.success(), "{said}");
+    let about = said
+        .lines()
+        .filter(|line| line.contains("listindexfs@main"));
+    assert_eq!(about.collect::<Vec<_>>(), Vec::<&str>::new());
+}
