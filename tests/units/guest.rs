@@ -203,11 +203,18 @@ impl Session {
 
     /// A command that must succeed.
     pub fn ok(&mut self, command: &str) {
-        self.to
-            .write_all(format!("a {command}\r\n").as_bytes())
-            .expect("written");
-        let answer = self.line("a ").expect("answered");
-        assert!(answer.starts_with("a OK"), "{command}: {answer}");
+        assert!(self.ok_or_end(command), "{command}: the session has ended");
+    }
+
+    /// A command that must succeed if the session lives: whether it does.
+    pub fn ok_or_end(&mut self, command: &str) -> bool {
+        let written = self.to.write_all(format!("a {command}\r\n").as_bytes());
+        let answer = written.ok().and_then(|()| self.line("a "));
+        let right = answer
+            .as_ref()
+            .is_none_or(|answer| answer.starts_with("a OK"));
+        assert!(right, "{command}: {answer:?}");
+        answer.is_some()
     }
 }
 
