@@ -31,6 +31,7 @@ use crate::exit::Failure;
 use crate::fuse::{is_unmounted, shake_hands};
 use crate::options::Config;
 use crate::supervise::{self, Ended, Invocation, Supervisor, Worker, watchdog};
+use crate::sys::process::forget_descriptors;
 
 /// A new mount answers within milliseconds; after this it never will.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -368,7 +369,9 @@ fn probe_in_thread(config: Arc<Config>, events: Sender<Event>) {
     }
 }
 
+/// Where everything dies before the mount answers, it must not be this thread that keeps it from being dead.
 fn probe(path: &Path) -> Result<(), String> {
+    forget_descriptors().map_err(|error| format!("close_range: {error}"))?;
     rustix::fs::stat(path).map_err(|error| format!("stat: {error}"))?;
     let found = rustix::fs::statfs(path).map_err(|error| format!("statfs: {error}"))?;
     match u64::try_from(found.f_type) {

@@ -2,6 +2,9 @@
 //!
 //! The mount is asked for its `statfs(2)`, as any program might ask, now and then. A worker that waits for NFS
 //! answers it all the same, for only some of its threads ever wait.
+//!
+//! Who asks may be killed while he waits, and his question with him only when the last `/dev/fuse` is closed: so he must
+//! not have it open himself.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,6 +13,8 @@ use std::thread::{Builder, sleep};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+
+use crate::sys::process::forget_descriptors;
 
 /// How often the mount is asked, and how often it is looked whether it has answered, within the time allowed.
 const QUESTIONS: u32 = 4;
@@ -32,12 +37,13 @@ pub fn start(
     let asked = Asked::default();
     let answered = Arc::clone(&asked);
     let ask = move || {
+        if let Err(e) = forget_descriptors() {
+            return log::error!("nobody watches the worker: {e}");
+        }
         while stands() {
             *answered.lock() = Some(Instant::now());
             // What it answers is no matter.
-            if let Err(e) = rustix::fs::statfs(&mountpoint) {
-                log::debug!("{}: {e}", mountpoint.display());
-            }
+            let _ = rustix::fs::statfs(&mountpoint);
             *answered.lock() = None;
             sleep(limit / QUESTIONS);
         }

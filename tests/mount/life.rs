@@ -1,7 +1,9 @@
 //! A mount from its beginning to each of its ends.
 
 use std::fs::{self, File};
+use std::io::Write;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rstest::rstest;
 use rustix::mount::UnmountFlags;
@@ -207,6 +209,56 @@ fn a_mount_that_is_broken_off_is_taken_away_and_said() {
     assert_eq!(rig.mounts_line(), None);
 }
 
+/// Writes to an open file until that fails or `stop` says so, and tells whether it failed. Each call comes back.
+fn write_on(mut file: File, stop: &AtomicBool) -> bool {
+    while !stop.load(Ordering::Relaxed) {
+        if file.write_all(b"x").is_err() {
+            return true;
+        }
+    }
+    false
+}
+
+/// Who writes meanwhile is never held up, and the program ends within a bound.
+#[rstest]
+#[case::sigterm(None, true, Some(0))]
+#[case::umount(Some(UnmountFlags::empty()), false, Some(0))]
+#[case::lazy(Some(UnmountFlags::DETACH), false, Some(0))]
+#[case::forced(Some(UnmountFlags::FORCE), true, Some(2))]
+fn however_it_ends_files_may_be_open(
+    #[case] flags: Option<UnmountFlags>,
+    #[case] breaks_off: bool,
+    #[case] code: Option<i32>,
+) {
+    let Some(rig) = Rig::new() else { return };
+    let mut foreground = rig.foreground();
+    let file = File::create(rig.mountpoint.join("file")).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| write_on(file, &stop));
+        let outcome = match flags {
+            None => {
+                foreground.signal(Signal::TERM);
+                Ok(())
+            }
+            Some(flags) => rig.try_umount(flags),
+        };
+        let busy = flags.is_some_and(|flags| !flags.contains(UnmountFlags::DETACH));
+        assert_eq!(outcome.is_err(), busy, "{outcome:?}");
+        if !breaks_off {
+            assert!(!writing.is_finished(), "its files are its own");
+            stop.store(true, Ordering::Relaxed);
+        }
+        wait_until("the writer is answered", || writing.is_finished());
+        assert_eq!(writing.join().unwrap(), breaks_off);
+    });
+    if rig.mounts_line().is_some() && !breaks_off {
+        rig.umount();
+    }
+    assert_eq!(foreground.code(), code, "{}", rig.log());
+    assert!(rig.is_unlocked());
+}
+
 #[test]
 fn a_dead_mount_is_cleared_away_by_the_next() {
     let Some(rig) = Rig::new() else { return };
@@ -221,6 +273,31 @@ fn a_dead_mount_is_cleared_away_by_the_next() {
     fs::create_dir(rig.mountpoint.join("plain")).expect("a directory in the mount");
     rig.umount();
     assert_eq!(rig.mounts_line(), None, "the dead one is not below");
+}
+
+/// The supervisor asks the mount now and then whether it answers: that must not keep a mount from being dead.
+#[test]
+fn killed_while_it_waits_for_an_answer_the_mount_is_dead_all_the_same() {
+    let Some(rig) = Rig::new() else { return };
+    assert_eq!(
+        finish(rig.command().args(["-o", "watchdog=4s"])).code,
+        Some(0)
+    );
+    let daemon = rig.daemon();
+    let worker = daemon.worker();
+    worker.signal(Signal::STOP);
+    let statfs = format!("{} ", libc::SYS_statfs);
+    wait_until("the supervisor asks", || {
+        let threads = fs::read_dir(daemon.proc("task")).unwrap().flatten();
+        let mut calls = threads.filter_map(|t| fs::read_to_string(t.path().join("syscall")).ok());
+        calls.any(|call| call.starts_with(&statfs))
+    });
+    daemon.signal(Signal::KILL);
+    worker.signal(Signal::KILL);
+    daemon.wait_for_end();
+    worker.wait_for_end();
+    rig.mount();
+    fs::create_dir(rig.mountpoint.join("plain")).expect("it serves");
 }
 
 #[test]
