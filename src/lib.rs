@@ -18,4 +18,5 @@ pub mod store;
 pub mod supervise;
 pub mod sys;
 pub mod template;
+pub mod unmount;
 pub mod user;

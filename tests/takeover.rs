@@ -330,11 +330,14 @@ fn a_program_that_dies_as_it_takes_over_is_given_up() {
     assert_eq!(inode_of_program(next), good);
 }
 
-/// Makes, writes, reads, renames and removes files until it is told to stop. Each call must succeed.
-fn calls(dir: &Path, stop: &AtomicBool, done: &AtomicUsize) {
+/// Makes, writes, reads, renames and removes files until it is told to stop. Each call must succeed. Gives how long the longest
+/// round of them took: to be told only, as a machine may be slow.
+fn calls(dir: &Path, stop: &AtomicBool, done: &AtomicUsize) -> Duration {
     fs::create_dir(dir).expect("mkdir");
     let (one, two) = (dir.join("one"), dir.join("two"));
+    let mut longest = Duration::ZERO;
     while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
         let mut file = fs::File::create_new(&one).expect("create");
         file.write_all(b"text").expect("write");
         fs::hard_link(&one, dir.join("link")).expect("link");
@@ -345,9 +348,11 @@ fn calls(dir: &Path, stop: &AtomicBool, done: &AtomicUsize) {
         fs::remove_file(&two).expect("unlink");
         file.write_all(b"more").expect("write to what is unlinked");
         assert_eq!(file.metadata().expect("fstat").len(), 8);
+        longest = longest.max(begun.elapsed());
         done.fetch_add(1, Ordering::Relaxed);
     }
     fs::remove_dir(dir).expect("rmdir: nothing is left in it");
+    longest
 }
 
 #[test]
@@ -366,7 +371,8 @@ fn no_call_fails_during_upgrades() {
         for n in 0..4 {
             scope.spawn(move || {
                 let ending = Ending(stop);
-                calls(&mount.path().join(format!("dir{n}")), stop, done);
+                let longest = calls(&mount.path().join(format!("dir{n}")), stop, done);
+                println!("longest round of calls: {longest:?}");
                 drop(ending);
             });
         }

@@ -7,8 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -22,9 +21,8 @@ use super::mounts::{self, Served};
 use crate::daemon::mount::{BARE, TYPE, is_bare};
 use crate::exit::{Exit, Failure};
 use crate::mountinfo;
+use crate::unmount::{self, Users};
 
-/// How often it is looked whether the mount's users have gone.
-const POLL: Duration = Duration::from_millis(50);
 /// What fills the tmpfs.
 const FILLING: &str = ".full";
 
@@ -84,25 +82,15 @@ fn mount_full(point: &Path) -> Result<(), Errno> {
 
 /// Unmounts as soon as nobody uses the mount, without its users if they take longer. A dead one goes at once.
 pub fn unmount(mount: &Served, within: Duration) -> Result<Exit, Failure> {
-    let (point, until) = (&mount.point, Instant::now() + within);
-    let name = point.display();
-    loop {
-        let flags = match Instant::now() < until && mounts::ask(mount) != Asked::Dead {
-            true => UnmountFlags::empty(),
-            false => UnmountFlags::DETACH,
-        };
-        match umount(point, flags | UnmountFlags::NOFOLLOW) {
-            Ok(()) if flags.is_empty() => return Ok(Exit::Success),
-            Ok(()) => {
-                eprintln!("listindexctl: {name}: unmounted without its users");
-                return Ok(Exit::Success);
-            }
-            Err(Errno::BUSY) => sleep(POLL),
-            // Somebody else was faster.
-            Err(Errno::INVAL) if mounts::find(Some(point)).is_err() => return Ok(Exit::Success),
-            Err(error) => {
-                return Err(Failure::mount(format!("cannot unmount {name}: {error}")));
-            }
+    let (point, name) = (&mount.point, mount.point.display());
+    match unmount::in_order(point, within, || mounts::ask(mount) == Asked::Dead) {
+        Ok(Users::None) => Ok(Exit::Success),
+        Ok(Users::Some) => {
+            eprintln!("listindexctl: {name}: unmounted without its users");
+            Ok(Exit::Success)
         }
+        // Somebody else was faster.
+        Err(Errno::INVAL) if mounts::find(Some(point)).is_err() => Ok(Exit::Success),
+        Err(error) => Err(Failure::mount(format!("cannot unmount {name}: {error}"))),
     }
 }

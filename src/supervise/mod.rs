@@ -2,6 +2,7 @@
 //!
 //! It keeps `/dev/fuse`, the journal and the backing's lock, and hands them to each worker. It looks into none of them.
 
+mod orphan;
 pub mod watchdog;
 pub mod worker;
 

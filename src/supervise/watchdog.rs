@@ -40,6 +40,8 @@ pub fn start(
         if let Err(e) = forget_descriptors() {
             return log::error!("nobody watches the worker: {e}");
         }
+        // The mount has just answered; and while it is asked it is in use, so that who unmounts it at once would be refused.
+        sleep(limit / QUESTIONS);
         while stands() {
             *answered.lock() = Some(Instant::now());
             // What it answers is no matter.

@@ -1,22 +1,18 @@
 //! The worker's side: it takes what the supervisor hands it, serves, and may die at any moment.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::thread;
 
-use anyhow::Context;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-
+use super::orphan;
 use crate::exit::Failure;
 use crate::fuse::Server;
 use crate::journal::Journal;
 use crate::options::Config;
 use crate::sys::fd::adopt;
+use anyhow::Context;
 
 /// The step after which the first worker of a mount dies, in debug builds.
 pub const CRASH_AT: &str = "LISTINDEXFS_WORKER_CRASH_AT";
@@ -97,38 +93,16 @@ fn serve(
     journal: [OwnedFd; 2],
     life: OwnedFd,
 ) -> anyhow::Result<()> {
-    prepare_process()?;
-    watch_supervisor(life)?;
-    let server = Server::start(Arc::new(config), dev_fuse, journal)?;
+    prepare_process();
+    let config = Arc::new(config);
+    orphan::watch(life, Arc::clone(&config))?;
+    let server = Server::start(config, dev_fuse, journal)?;
     server.run().context("the session broke off")
 }
 
-/// It is the supervisor that is told to end, and that is spared when memory runs out.
-fn prepare_process() -> io::Result<()> {
-    for signal in [SIGTERM, SIGINT, SIGHUP] {
-        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
-    }
+/// It is the supervisor that is spared when memory runs out.
+fn prepare_process() {
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "0") {
         log::debug!("/proc/self/oom_score_adj: {error}");
     }
-    Ok(())
-}
-
-/// Says so when the supervisor has died: mail goes on, but nobody is there to replace a worker.
-fn watch_supervisor(life: OwnedFd) -> io::Result<()> {
-    let watch = move || {
-        let mut byte = [0];
-        match File::from(life).read(&mut byte) {
-            Ok(0) => log::error!(
-                "the supervisor has died: this worker serves on, but when it ends nobody replaces it: \
-                 unmount, mount again and restart Dovecot when it suits you"
-            ),
-            Ok(_) => {}
-            Err(e) => log::error!("cannot watch the supervisor: {e}"),
-        }
-    };
-    thread::Builder::new()
-        .name("supervisor".to_owned())
-        .spawn(watch)
-        .map(drop)
 }

@@ -328,6 +328,23 @@ fn without_its_supervisor_a_worker_serves_on_and_ends_with_the_mount() {
 }
 
 #[test]
+fn an_orphaned_worker_that_is_told_to_end_serves_its_users_to_the_last() {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.mount();
+    let worker = daemon.worker();
+    let mut file = File::create(rig.mountpoint.join("file")).unwrap();
+    worker.signal(Signal::TERM);
+    daemon.signal(Signal::KILL);
+    daemon.wait_for_end();
+    file.write_all(b"x").expect("it serves on");
+    assert!(rig.mounts_line().is_some());
+    drop(file);
+    worker.wait_for_end();
+    assert_eq!(rig.mounts_line(), None);
+    assert!(rig.is_unlocked());
+}
+
+#[test]
 fn the_foreground_logs_to_standard_error() {
     let Some(rig) = Rig::new() else { return };
     let mut foreground = rig.foreground();

@@ -102,8 +102,12 @@ fn a_worker_that_dies_and_a_reload_restart_nothing() {
     let Some(host) = Host::new() else { return };
     let mut imap = host.guest.imap();
     for _ in 0..3 {
-        host.kill(&[&host.worker()]);
+        let worker = host.worker();
+        host.kill(&[&worker]);
         imap.ok("STATUS INBOX (MESSAGES)");
+        eventually("the next one serves", || {
+            (host.worker() != worker).then_some(())
+        });
     }
     let before = host.worker();
     host.guest.install("/usr/local/sbin/listindexfs");
@@ -192,6 +196,21 @@ fn stopped_in_order_all_is_gone_and_without_the_mount_dovecot_does_not_run() {
         None
     );
     assert_ne!(host.guest.property(DOVECOT_UNIT, "ActiveState"), "active");
+}
+
+#[test]
+fn a_mount_that_fails_is_tried_again_and_dovecot_comes_with_it() {
+    let Some(host) = Host::new() else { return };
+    let conf = "/etc/listindexfs/main.conf";
+    let put = |from: &str, to: &str| {
+        let change = format!("s,^BACKING='{from}',BACKING='{to}',");
+        host.guest.run(&["sed", "-i", &change, conf]);
+    };
+    put("/var/lib/listindexfs", "/srv/none/backing");
+    assert_eq!(host.guest.try_run(&["systemctl", "restart", UNIT]), None);
+    assert_ne!(host.guest.property(DOVECOT_UNIT, "ActiveState"), "active");
+    put("/srv/none/backing", "/var/lib/listindexfs");
+    host.all_restarted();
 }
 
 #[test]
