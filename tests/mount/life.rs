@@ -165,7 +165,9 @@ fn but_it_waits_for_them_only_so_long() {
         rig.log()
     );
     assert_eq!(rig.mounts_line(), None);
-    assert!(rig.is_unlocked());
+    wait_until("its worker, which it has killed, is gone", || {
+        rig.is_unlocked()
+    });
     drop(user);
 }
 
@@ -256,7 +258,7 @@ fn however_it_ends_files_may_be_open(
         rig.umount();
     }
     assert_eq!(foreground.code(), code, "{}", rig.log());
-    assert!(rig.is_unlocked());
+    wait_until("its worker is gone", || rig.is_unlocked());
 }
 
 #[test]
