@@ -73,8 +73,6 @@ pub enum Entry {
         who: Who,
         wrote: bool,
     },
-    /// The journal is whole from here on.
-    Whole,
 }
 
 impl Who {

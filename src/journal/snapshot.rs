@@ -117,7 +117,6 @@ impl Snapshot {
                 let part = self.users.entry(user).or_default();
                 part.holders.push((handles, who, wrote));
             }
-            Entry::Whole => {}
         }
     }
 
