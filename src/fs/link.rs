@@ -101,28 +101,32 @@ impl Core {
         if call.resent && self.was_renamed(call, ends, flags)? {
             return Ok(());
         }
-        self.refuse_moving_users(&old, from.1)?;
-        if flags.contains(RenameFlags::EXCHANGE) {
-            self.refuse_moving_users(&new, to.1)?;
-        }
         let _operation = self.change(call, &new, &[from.1, to.1])?;
-        let begins = |node: Node| {
+        let moved = self.node_to_move(&old, from.1)?;
+        let begins = || {
             self.gate.journal().append(&Entry::Renames {
                 unique: call.unique,
-                node: node.0,
+                node: moved.0,
             })
         };
         match flags {
             flags if flags.is_empty() => {
+                let from = (old_name.as_c_str(), moved);
                 Ok(self
                     .store
-                    .replace(&self.opens, (&old, &new), &old_name, &new_name, begins)?)
+                    .replace(&self.opens, (&old, &new), from, &new_name, begins)?)
             }
             // These leave no file without a name.
-            RenameFlags::NOREPLACE | RenameFlags::EXCHANGE => {
-                if flags == RenameFlags::EXCHANGE {
-                    begins(self.store.node_at(&old, &old_name)?)?;
-                }
+            RenameFlags::NOREPLACE => {
+                let _names = self.store.known().change(moved);
+                Ok(rustix::fs::renameat_with(
+                    &old, &old_name, &new, &new_name, flags,
+                )?)
+            }
+            RenameFlags::EXCHANGE => {
+                let other = self.node_to_move(&new, to.1)?;
+                let _names = [moved, other].map(|node| self.store.known().change(node));
+                begins()?;
                 Ok(rustix::fs::renameat_with(
                     &old, &old_name, &new, &new_name, flags,
                 )?)
@@ -156,13 +160,13 @@ impl Core {
         Ok(true)
     }
 
-    /// A user's directory elsewhere would be another user's, or nobody's.
-    fn refuse_moving_users(&self, dir: &OwnedFd, name: &OsStr) -> Result<()> {
+    /// What a name means that is to be moved. A user's directory elsewhere would be another user's, or nobody's.
+    fn node_to_move(&self, dir: &OwnedFd, name: &OsStr) -> Result<Node> {
         let attr = self.store.attr_at(dir, &c_name(name)?)?;
         let is_dir = FileType::from_raw_mode(attr.stat.st_mode) == FileType::Directory;
         match is_dir && matches!(self.place_of(dir)?, Place::Level(_)) {
             true => Err(FsError::Reserved.into()),
-            false => Ok(()),
+            false => Ok(attr.node),
         }
     }
 
@@ -188,6 +192,7 @@ impl Core {
             return Err(FsError::CrossDirectory.into());
         }
         let _operation = self.change(call, &dir, &[old_name, name])?;
+        let _names = self.store.known().change(node);
         match rustix::fs::linkat(&file, "", &dir, &c_name, AtFlags::EMPTY_PATH) {
             Err(Errno::EXIST) if call.resent && self.store.node_at(&dir, &c_name)? == node => {}
             linked => linked?,

@@ -1,5 +1,6 @@
 //! The backing: node ids for what lies in it, and opening by node id, beneath the root only.
 
+pub mod known;
 pub mod opens;
 pub mod orphans;
 
@@ -11,6 +12,7 @@ use std::path::Path;
 use parking_lot::RwLock;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 
+use self::known::Known;
 use crate::sys::handle;
 
 /// The directory in the backing's root that the mount never shows: the lock, and files unlinked while open.
@@ -45,6 +47,7 @@ pub struct Store {
     proc_fds: OwnedFd,
     /// Where the root was when it was last asked.
     root_path: RwLock<Vec<u8>>,
+    known: Known,
 }
 
 impl Store {
@@ -72,6 +75,7 @@ impl Store {
             root_id,
             proc_fds,
             root_path,
+            known: Known::default(),
         };
         orphans::prepare(&store)?;
         Ok(store)
@@ -156,6 +160,11 @@ impl Store {
             Mode::empty(),
             beneath,
         )?)
+    }
+
+    /// Where files are, as far as it is remembered.
+    pub fn known(&self) -> &Known {
+        &self.known
     }
 
     /// The root itself, for `statvfs` and for what is made in it.
