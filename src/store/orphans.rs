@@ -74,14 +74,14 @@ impl Store {
     pub fn replace<O: Clone>(
         &self,
         opens: &Opens<O>,
-        dirs: (&OwnedFd, &OwnedFd),
+        dirs: (impl AsFd, impl AsFd),
         (from, moved): (&CStr, Node),
         to: &CStr,
         begins: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
         let _names = self.known.change(moved);
-        let rename = || Ok(rustix::fs::renameat(dirs.0, from, dirs.1, to)?);
-        let node = match self.node_at(dirs.1, to) {
+        let rename = || Ok(rustix::fs::renameat(&dirs.0, from, &dirs.1, to)?);
+        let node = match self.node_at(&dirs.1, to) {
             Ok(node) => node,
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return rename(),
             Err(e) => return Err(e),
@@ -89,11 +89,11 @@ impl Store {
         opens.with(node, |open| {
             let _names = self.known.change(node);
             match open {
-                Some(open) if self.links(dirs.1, to)? == 1 && moved != node => {
+                Some(open) if self.links(&dirs.1, to)? == 1 && moved != node => {
                     begins()?;
                     // Exchanged first and moved away then: a second link would need an inode more.
-                    rustix::fs::renameat_with(dirs.0, from, dirs.1, to, RenameFlags::EXCHANGE)?;
-                    rustix::fs::renameat(dirs.0, from, &self.root, orphan_path(node))?;
+                    rustix::fs::renameat_with(&dirs.0, from, &dirs.1, to, RenameFlags::EXCHANGE)?;
+                    rustix::fs::renameat(&dirs.0, from, &self.root, orphan_path(node))?;
                     open.orphan = true;
                     Ok(())
                 }
@@ -109,7 +109,7 @@ impl Store {
     pub fn orphan<O: Clone>(
         &self,
         opens: &Opens<O>,
-        dir: &OwnedFd,
+        dir: impl AsFd,
         name: &CStr,
         node: Node,
     ) -> io::Result<()> {
