@@ -57,10 +57,10 @@ pub fn serve(
         let place = config.mountpoint.display();
         Failure::mount(format!("cannot serve {place}: {error}"))
     };
-    let resends = shake_hands(&dev_fuse).map_err(|e| cannot_serve(&e))?;
+    shake_hands(&dev_fuse).map_err(|e| cannot_serve(&e))?;
     invocation.mountpoint.clone_from(&config.mountpoint);
-    let supervisor = Supervisor::new(invocation, dev_fuse, lock.keep(), resends)
-        .map_err(|e| cannot_serve(&e))?;
+    let supervisor =
+        Supervisor::new(invocation, dev_fuse, lock.keep()).map_err(|e| cannot_serve(&e))?;
     probe_in_thread(Arc::clone(&config), events.clone());
     let mut watch = Watch {
         mount,

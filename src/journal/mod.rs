@@ -79,7 +79,7 @@ impl Journal {
             instance,
             ..Snapshot::default()
         };
-        Half::new(pair[0].try_clone()?)?.write_anew(1, &snapshot)?;
+        Half::new(pair[0].try_clone()?)?.write_anew(1, &snapshot, 0)?;
         Ok(pair.map(OwnedFd::from))
     }
 
@@ -117,7 +117,7 @@ impl Journal {
             other: Half::new(other)?,
             generation,
         };
-        pair.write_anew(&snapshot)?;
+        pair.write_anew(&snapshot, 0)?;
         Ok((Journal(Some(Mutex::new(pair))), snapshot))
     }
 
@@ -130,7 +130,7 @@ impl Journal {
         let frame = frame(entry)?;
         let mut pair = pair.lock();
         if !pair.used.has_room(frame.len()) {
-            pair.shorten()?;
+            pair.shorten(frame.len())?;
         }
         pair.used.append(&frame)
     }
@@ -144,9 +144,10 @@ impl Journal {
 }
 
 impl Pair {
-    fn shorten(&mut self) -> io::Result<()> {
+    /// With room for `more` bytes.
+    fn shorten(&mut self, more: usize) -> io::Result<()> {
         match replay(&self.used.file) {
-            Ok(Some((_, snapshot))) => self.write_anew(&snapshot),
+            Ok(Some((_, snapshot))) => self.write_anew(&snapshot, more),
             Ok(None) | Err(JournalError::Broken | JournalError::Version) => {
                 Err(io::Error::other("cannot be read back"))
             }
@@ -155,8 +156,8 @@ impl Pair {
     }
 
     /// Into the other journal, which counts once it is whole; then that is the one in use.
-    fn write_anew(&mut self, snapshot: &Snapshot) -> io::Result<()> {
-        self.other.write_anew(self.generation + 1, snapshot)?;
+    fn write_anew(&mut self, snapshot: &Snapshot, more: usize) -> io::Result<()> {
+        self.other.write_anew(self.generation + 1, snapshot, more)?;
         std::mem::swap(&mut self.used, &mut self.other);
         self.generation += 1;
         self.other.clear();
@@ -166,7 +167,7 @@ impl Pair {
 
 impl Half {
     fn new(file: File) -> io::Result<Self> {
-        let memory = Shared::map(&file, ROOM)?;
+        let memory = Shared::map(&file, 0, ROOM)?;
         Ok(Half {
             file,
             memory,
@@ -194,15 +195,15 @@ impl Half {
     }
 
     /// What it is, its generation, the snapshot's entries, and last that it is whole.
-    fn write_anew(&mut self, generation: u64, snapshot: &Snapshot) -> io::Result<()> {
+    fn write_anew(&mut self, generation: u64, snapshot: &Snapshot, more: usize) -> io::Result<()> {
         self.clear();
         let mut entries = Vec::new();
         for entry in snapshot.entries() {
             entries.extend_from_slice(&frame(&entry)?);
         }
-        let len = HEADER + 2 * entries.len() + ROOM;
+        let len = HEADER + 2 * entries.len() + more + ROOM;
         if len > self.memory.len() {
-            self.memory = Shared::map(&self.file, len)?;
+            self.memory = Shared::map(&self.file, 0, len)?;
         }
         self.memory.write(0, MAGIC);
         self.memory.store(GENERATION, generation);

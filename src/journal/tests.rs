@@ -65,6 +65,9 @@ fn entry() -> impl Strategy<Value = Entry> {
             user: known.then(|| user(1)),
         }),
         Just(Entry::Survived),
+        (1..9_u64, prop::collection::vec(any::<u8>(), 0..9))
+            .prop_map(|(unique, request)| Entry::Taken { unique, request }),
+        (1..9_u64).prop_map(|unique| Entry::Answered { unique }),
     ]
 }
 
@@ -115,11 +118,25 @@ fn a_journal_that_was_being_written_anew_does_not_count() {
         .expect("appended");
     {
         let other = &mut journal.0.as_ref().expect("kept").lock().other;
-        other.write_anew(99, &Snapshot::default()).expect("written");
+        other
+            .write_anew(99, &Snapshot::default(), 0)
+            .expect("written");
         other.memory.store(END, 0); // as it is until the last step
     }
     let (_, found) = Journal::open(pair).expect("opens");
     assert!(found.is_done(5) && found.instance == 1);
+}
+
+#[test]
+fn an_entry_may_be_longer_than_a_new_journal() {
+    let pair = Journal::make(1).expect("a journal");
+    let (journal, _) = Journal::open(cloned(&pair)).expect("opens");
+    let (unique, request) = (1, vec![7; 2 * ROOM]);
+    let taken = Entry::Taken { unique, request };
+    journal.append(&taken).expect("appended");
+    journal.append(&taken).expect("appended");
+    let (_, found) = Journal::open(pair).expect("opens");
+    assert_eq!(found.taken[&1].len(), 2 * ROOM);
 }
 
 /// What is left can be longer than a new journal.

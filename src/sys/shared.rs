@@ -22,12 +22,13 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    /// Makes `file` at least `len` bytes long and maps as much of it. Its pages are there from then on: a write fails of no memory.
+    /// Maps `len` bytes of `file` from `offset`, a multiple of the page size, and makes it long enough. Its pages are there
+    /// from then on: no write fails for want of memory.
     ///
     /// # Errors
     /// As `fallocate(2)` and `mmap(2)`.
-    pub fn map(file: &File, len: usize) -> io::Result<Self> {
-        rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len as u64)?;
+    pub fn map(file: &File, offset: usize, len: usize) -> io::Result<Self> {
+        rustix::fs::fallocate(file, FallocateFlags::empty(), offset as u64, len as u64)?;
         // SAFETY: a new mapping at an address that the kernel chooses; nothing in this process refers to it.
         let start = unsafe {
             rustix::mm::mmap(
@@ -36,7 +37,7 @@ impl Shared {
                 ProtFlags::READ | ProtFlags::WRITE,
                 MapFlags::SHARED,
                 file.as_fd(),
-                0,
+                offset as u64,
             )?
         };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::AddrNotAvailable)?;
@@ -51,6 +52,13 @@ impl Shared {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// All of it. Who calls has it alone: other processes look at it when this one has ended.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: mapped, readable and writable for as long as `self` lives, and borrowed as `self` is. Nobody else writes there
+        // while this process lives.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 
     /// Copies `bytes` to the offset `at`.
@@ -97,7 +105,7 @@ mod tests {
     fn what_is_stored_is_in_the_file() {
         let fd = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         let file = File::from(fd);
-        let mut shared = Shared::map(&file, 4096).unwrap();
+        let mut shared = Shared::map(&file, 0, 4096).unwrap();
         shared.write(16, b"one");
         shared.store(8, 3);
         drop(shared);
@@ -110,7 +118,7 @@ mod tests {
     #[should_panic(expected = "assertion failed")]
     fn nothing_is_written_beyond_its_end() {
         let fd = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-        Shared::map(&File::from(fd), 4096)
+        Shared::map(&File::from(fd), 0, 4096)
             .unwrap()
             .write(4094, b"one");
     }
