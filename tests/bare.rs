@@ -25,7 +25,7 @@ impl Bare {
     }
 
     fn prepare(&self) {
-        run(Command::new(env!("CARGO_BIN_EXE_listindexctl"))
+        run(Command::new(support::mount::tool())
             .arg("prepare")
             .arg(&self.0));
     }

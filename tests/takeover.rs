@@ -13,10 +13,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use support::dovecot::Dovecot;
-use support::mount::{Mount, Options, program};
+use support::mount::{Mount, Options, program, tool};
 use support::ops::Random;
 use support::rounds::Rounds;
-use support::{Config, DOVECOT, FUSE, LIMIT, Lab, ROOT, Site, eventually, lacks, message, process};
+use support::vm::Guest;
+use support::{
+    Config, DOVECOT, FUSE, LIMIT, Lab, ROOT, Site, VM, eventually, lacks, message, process,
+};
 
 /// How long each load lasts, unless `LISTINDEXFS_TAKEOVER_SECONDS` says otherwise.
 const LOAD: Duration = Duration::from_secs(20);
@@ -160,6 +163,38 @@ fn a_worker_is_killed() {
     nobody_notices(|worker| process::signal(worker, Signal::KILL));
 }
 
+#[test]
+fn a_worker_is_killed_before_linux_6_9() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    nobody_notices_with(
+        |_, options| options.env("LISTINDEXFS_NO_RESEND", "1"),
+        |_, worker| process::signal(worker, Signal::KILL),
+    );
+}
+
+/// On the kernel of Debian 12, which does not send again what was not answered.
+#[test]
+fn a_worker_is_killed_or_upgraded_on_linux_6_1() {
+    if lacks(&[ROOT, VM]) {
+        return;
+    }
+    let guest = Guest {
+        options: &["--kernel", "bookworm", "--no-mount"],
+        env: &["LISTINDEXFS_TAKEOVER_SECONDS=10"],
+        args: &[
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+            "a_worker_is_killed",
+            "a_worker_is_upgraded",
+            "no_call_fails_during_upgrades",
+        ],
+    };
+    println!("{}", guest.run());
+}
+
 /// Stopped, it would hang for ever: the watchdog kills it.
 #[test]
 fn a_worker_is_stopped() {
@@ -186,7 +221,7 @@ fn install(place: &Path) {
 
 /// `listindexctl upgrade`: its exit code and what it complains of.
 fn upgrade(mount: &Mount) -> (Option<i32>, String) {
-    let mut tool = Command::new(env!("CARGO_BIN_EXE_listindexctl"));
+    let mut tool = Command::new(tool());
     tool.arg("upgrade").arg(mount.path());
     let done = process::output(&mut tool, LIMIT).expect("it does not hang");
     let said = String::from_utf8_lossy(&done.stderr).into_owned();

@@ -70,8 +70,6 @@ pub struct Status {
     pub workers_started: u64,
     /// A new program is being tried or taking over.
     pub upgrading: bool,
-    /// The kernel sends again what a worker left unanswered: 6.9 or later.
-    pub kernel_resends: bool,
 }
 
 /// What a mount is doing.
@@ -202,7 +200,6 @@ mod tests {
             worker: None,
             workers_started: 2,
             upgrading: true,
-            kernel_resends: true,
         };
         for answer in [
             Answer::Status(Box::new(status)),

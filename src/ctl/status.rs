@@ -13,11 +13,7 @@ pub fn lines(status: &Status) -> String {
     };
     let worker = status.worker.as_ref();
     let worker = worker.map_or_else(|| "none at the moment".to_owned(), process);
-    let yes = |yes| if yes { "yes" } else { "no" };
-    let upgrade = match (status.upgrading, status.kernel_resends) {
-        (false, false) => "no, and not possible: this kernel is older than 6.9",
-        (upgrading, _) => yes(upgrading),
-    };
+    let upgrade = if status.upgrading { "yes" } else { "no" };
     format!(
         "{}: {state}\n\
          backing:         {}\n\
@@ -57,7 +53,6 @@ mod tests {
             worker: None,
             workers_started: 3,
             upgrading: false,
-            kernel_resends: true,
         };
         let lines = lines(&status);
         assert_eq!(

@@ -21,14 +21,18 @@ pub fn is_bare(mount: &crate::mountinfo::Mount) -> bool {
     mount.fs == "tmpfs" && mount.source.as_os_str() == BARE
 }
 
-/// The mount while it lasts; dropping this takes it away if it still stands.
-#[derive(Debug)]
+/// Our mount, whether it still stands or not.
+#[derive(Clone, Debug)]
 pub struct Mount {
     path: PathBuf,
     ours: Ours,
 }
 
-impl Mount {
+/// The mount while it lasts; dropping this takes it away from its users if it still stands.
+#[derive(Debug)]
+pub struct Standing(Mount);
+
+impl Standing {
     /// Mounts. The kernel then asks for the handshake through `dev_fuse`; until it is answered,
     /// whoever looks into the mount waits.
     pub fn new(config: &Config, dev_fuse: &OwnedFd) -> Result<Self, Failure> {
@@ -45,7 +49,7 @@ impl Mount {
             },
         )?;
         match mountinfo::ours_at(&path) {
-            Some(ours) => Ok(Self { path, ours }),
+            Some(ours) => Ok(Self(Mount { path, ours })),
             None => {
                 let _ = rustix::mount::unmount(&path, UnmountFlags::DETACH);
                 let path = path.display();
@@ -56,6 +60,13 @@ impl Mount {
         }
     }
 
+    /// The mount, for threads that may outlive this.
+    pub fn mount(&self) -> Mount {
+        self.0.clone()
+    }
+}
+
+impl Mount {
     /// Whether it still stands, and uppermost: else umount(2) would hit another.
     pub fn stands(&self) -> bool {
         mountinfo::ours_at(&self.path).is_some_and(|ours| ours == self.ours)
@@ -93,7 +104,15 @@ impl Mount {
     }
 }
 
-impl Drop for Mount {
+impl std::ops::Deref for Standing {
+    type Target = Mount;
+
+    fn deref(&self) -> &Mount {
+        &self.0
+    }
+}
+
+impl Drop for Standing {
     fn drop(&mut self) {
         self.tear_away();
     }

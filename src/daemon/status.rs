@@ -103,7 +103,6 @@ impl Watch<'_> {
             worker: known.worker.clone().filter(|_| self.worker.is_some()),
             workers_started: known.workers_started,
             upgrading: self.upgrade.is_under_way(),
-            kernel_resends: self.supervisor.resends(),
         }
     }
 }

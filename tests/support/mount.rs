@@ -20,6 +20,14 @@ pub fn program() -> OsString {
         .expect("LISTINDEXFS_BIN or a build by Cargo")
 }
 
+/// The tool under test: the one Cargo built, or what `LISTINDEXFS_CTL` names.
+pub fn tool() -> OsString {
+    let built = option_env!("CARGO_BIN_EXE_listindexctl").map(OsString::from);
+    std::env::var_os("LISTINDEXFS_CTL")
+        .or(built)
+        .expect("LISTINDEXFS_CTL or a build by Cargo")
+}
+
 /// How to mount.
 #[derive(Clone)]
 pub struct Options {

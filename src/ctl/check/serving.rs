@@ -13,16 +13,13 @@ const RESENDS: (u32, u32) = (6, 9);
 pub fn kernel(report: &mut Report) {
     let uname = rustix::system::uname();
     let release = uname.release().to_string_lossy();
-    match version(&release) {
-        Some(found) if found < RESENDS => report.warning(
-            "kernel",
-            format!(
-                "Linux {release} is older than 6.9: when a worker dies, who waits for what it had in its hands waits until \
-                 the mount ends, and an upgrade needs an unmount"
-            ),
-        ),
-        _ => report.ok("kernel", format!("Linux {release}")),
-    }
+    let how = match version(&release) {
+        Some(found) if found < RESENDS => {
+            ", older than 6.9: workers keep each request for the next one, as the kernel does not send it again"
+        }
+        _ => "",
+    };
+    report.ok("kernel", format!("Linux {release}{how}"));
 }
 
 /// Asks the mount and its supervisor.
