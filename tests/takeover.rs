@@ -215,7 +215,8 @@ fn a_worker_is_stopped() {
 /// Puts a copy of the program under test in the place of the one that is installed there.
 fn install(place: &Path) {
     let new = place.with_extension("new");
-    fs::copy(program(), &new).expect("a copy of the program");
+    // Not by this process: a child that another test forks meanwhile would have it open for writing.
+    process::run(Command::new("cp").arg(program()).arg(&new));
     fs::rename(&new, place).expect("installed");
 }
 
