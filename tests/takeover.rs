@@ -321,6 +321,22 @@ fn a_hangup_upgrades() {
     wait_upgraded(&mount, &place);
 }
 
+#[test]
+fn two_upgrades_at_once_are_both_answered() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mount = Mount::new(&lab, "a");
+    thread::scope(|scope| {
+        let asking: Vec<_> = (0..2).map(|_| scope.spawn(|| upgrade(&mount))).collect();
+        for answer in asking {
+            let (code, said) = answer.join().expect("answered");
+            assert_eq!(code, Some(0), "{said}\n{}", mount.log());
+        }
+    });
+}
+
 /// A later version whose journal is another cannot know what the worker leaves to it, and says so.
 #[test]
 fn an_upgrade_to_another_journal_is_refused() {
