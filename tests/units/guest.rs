@@ -51,19 +51,7 @@ impl Guest {
         let cgroup = cgroup2().join(name);
         fs::create_dir(&cgroup).expect("a cgroup");
         fs::write(dir.join("boot.sh"), BOOT).expect("boot.sh");
-        let mut command = Command::new("sh");
-        let enter = "echo $$ >\"$1/cgroup.procs\"; dir=$2; exec unshare --mount --propagation private --pid --fork --kill-child \
-                     --uts --ipc --net --cgroup sh \"$dir/boot.sh\" \"$dir\"";
-        command.args(["-c", enter, "sh"]).arg(&cgroup).arg(&dir);
-        let log = fs::File::create(dir.join("log")).expect("log");
-        command
-            .stdin(Stdio::null())
-            .stderr(log.try_clone().expect("dup"));
-        let unshare = process::spawn({
-            command.stdout(log);
-            command
-        })
-        .expect("unshare");
+        let unshare = start(&dir, &cgroup);
         let init = eventually("it has begun", || {
             let children = format!("/proc/{0}/task/{0}/children", unshare.id());
             let pid = fs::read_to_string(children).ok()?.trim().parse().ok()?;
@@ -156,6 +144,19 @@ impl Guest {
         session.ok("LOGIN alice pass");
         session
     }
+}
+
+/// Starts it in a cgroup. It is killed when this program dies; unshare(1) takes no notice of SIGTERM.
+fn start(dir: &Path, cgroup: &Path) -> Child {
+    let enter = "echo $$ >\"$1/cgroup.procs\"; dir=$2; exec unshare --mount --propagation private --pid --fork --kill-child \
+                 --uts --ipc --net --cgroup sh \"$dir/boot.sh\" \"$dir\"";
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", "sh", "-c", enter, "sh"]);
+    command.args([cgroup, dir]);
+    let log = fs::File::create(dir.join("log")).expect("log");
+    let also = log.try_clone().expect("dup");
+    command.stdin(Stdio::null()).stdout(log).stderr(also);
+    process::spawn(command).expect("unshare")
 }
 
 fn process_is_gone(pid: Pid) -> bool {
