@@ -91,8 +91,10 @@ pub struct Alone {
 }
 
 impl Alone {
-    /// In an empty directory.
+    /// In an empty directory. L is looked for first, as Dovecot does: then the user is claimed.
     pub fn new(dir: PathBuf) -> Self {
+        let log = fs::metadata(dir.join(NAMES[0]));
+        log.expect_err("an empty directory");
         Self {
             dir,
             names: BTreeMap::new(),
@@ -468,8 +470,15 @@ impl Alone {
 
     fn links(&mut self, random: &mut Random) -> &'static str {
         let (from, to) = self.pick_two(random);
-        self.told(format!("link {from} {to}"));
         let there = self.names.get(from).copied();
+        let elsewhere = |(name, inode): (&&str, &usize)| {
+            Some(*inode) == there && name.starts_with(SUB) != to.starts_with(SUB)
+        };
+        // LINK names the file, not its name: whether it is managed is told from any name that it has.
+        if self.names.iter().any(elsewhere) {
+            return self.stats(random);
+        }
+        self.told(format!("link {from} {to}"));
         let must = match there {
             None => Err(Errno::NOENT),
             Some(_) if !self.has_place(to) => Err(Errno::NOENT),

@@ -64,7 +64,9 @@ fn four_processes_on_tmpfs() {
     while crew.works() {
         std::thread::sleep(Duration::from_millis(10));
     }
-    crew.finish(&root).assert_enough(MEMBERS as u64 * 1000);
+    let tally = crew.finish(&root);
+    tally.assert_enough(MEMBERS as u64 * 1000);
+    assert_eq!(tally.of(shared::REPLACED_TWICE), 0);
 }
 
 #[test]

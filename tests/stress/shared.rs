@@ -25,6 +25,9 @@ pub const KINDS: &[&str] = &[
     "board",
 ];
 
+/// On our mount only, and seldom.
+pub const REPLACED_TWICE: &str = "replaced twice";
+
 const LOG: &str = "dovecot.list.index.log";
 const INDEX: &str = "dovecot.list.index";
 const NEWLOCK: &str = "dovecot.list.index.log.newlock";
@@ -95,7 +98,7 @@ impl Shared {
             4 => self.dotlock(),
             5 => self.link_lock(),
             6 => self.replace(random),
-            7 => self.look_at_replaced(),
+            7 => self.look_at_replaced(tally),
             _ => self.look_at_board(),
         };
         tally.count(kind);
@@ -182,13 +185,12 @@ impl Shared {
     }
 
     /// Whatever was opened last time still is what it was, though it has been replaced since; what is there now is whole.
-    fn look_at_replaced(&mut self) -> &'static str {
+    fn look_at_replaced(&mut self, tally: &mut Tally) -> &'static str {
         if let Some((file, bytes)) = self.old.take() {
             assert_eq!(whole(&file), bytes, "an open file has changed");
         }
-        let file = match File::open(self.path(INDEX)) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return "replaced seen",
-            opened => opened.expect("the index"),
+        let Some(file) = self.open_index(tally) else {
+            return "replaced seen";
         };
         let bytes = whole(&file);
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned();
@@ -206,6 +208,21 @@ impl Shared {
         );
         self.old = Some((file, bytes));
         "replaced seen"
+    }
+
+    /// A file that is replaced between its LOOKUP and its OPEN, and once more when the kernel looks it up again, is
+    /// answered ESTALE, on which Dovecot tries again up to ten times.
+    fn open_index(&self, tally: &mut Tally) -> Option<File> {
+        for _ in 0..10 {
+            match File::open(self.path(INDEX)) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+                Err(e) if e.kind() == io::ErrorKind::StaleNetworkFileHandle => {
+                    tally.count(REPLACED_TWICE);
+                }
+                opened => return Some(opened.expect("the index")),
+            }
+        }
+        panic!("replaced again and again");
     }
 
     /// Under a lock each posts a number. What others posted never goes back, and a map shows what a read gives.
