@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rstest::rstest;
 use rustix::fs::RenameFlags;
+use rustix::process::Signal;
 use support::mount::Options;
-use support::{FUSE, Lab, Mount, ROOT, eventually, lacks};
+use support::{FUSE, Lab, Mount, ROOT, eventually, lacks, process};
 
 /// A mount whose workers die after each request of one kind.
 struct Dying {
@@ -66,6 +67,48 @@ fn a_request_that_kills_every_worker_is_given_up() {
     assert_eq!(log.matches("the worker has died").count(), 3, "{log}");
     assert!(log.contains("three workers have died of it"), "{log}");
     assert_eq!(text(&mount.path().join("other")), "one");
+}
+
+/// A directory that is listed while its worker dies goes on where it was, whatever the next worker lists meanwhile.
+#[test]
+fn a_listing_goes_on_in_the_next_worker() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mount = Mount::new(&lab, "a");
+    let [long, other] = ["long", "other"].map(|name| mount.path().join(name));
+    // More than one READDIR gives.
+    let name = |number| format!("{number:0200}");
+    for (dir, numbers) in [(&long, 0..1000), (&other, 1000..2000)] {
+        fs::create_dir(dir).expect("mkdir");
+        for number in numbers {
+            File::create(dir.join(name(number))).expect("create");
+        }
+    }
+    let listed = |listing: fs::ReadDir| {
+        let names = listing.map(|entry| entry.expect("a name").file_name().into_string());
+        let mut names: Vec<String> = names.map(|name| name.expect("UTF-8")).collect();
+        names.sort();
+        names
+    };
+    let mut listing = fs::read_dir(&long).expect("a listing");
+    let first = listing.next().expect("a name").expect("a name");
+    let worker = mount.worker().expect("a worker");
+    process::signal(worker, Signal::KILL);
+    // Its first listing, as that was of the worker before; begun, not ended.
+    let mut meanwhile = fs::read_dir(&other).expect("another listing");
+    meanwhile.next().expect("a name").expect("a name");
+    let mut names = listed(listing);
+    names.push(first.file_name().into_string().expect("UTF-8"));
+    names.sort();
+    assert!(
+        names == (0..1000).map(name).collect::<Vec<_>>(),
+        "{} names, the last is {:?}",
+        names.len(),
+        names.last()
+    );
+    assert_eq!(listed(meanwhile).len(), 999);
 }
 
 fn text(path: &Path) -> String {

@@ -135,6 +135,11 @@ impl<O, R> Running<O, R> {
     }
 }
 
+/// A request's number, which no other of the mount has; the same when it is resent.
+pub fn number(req: &Request) -> u64 {
+    req.unique().0 & !RESENT
+}
+
 fn call(req: &Request) -> Call {
     Call {
         caller: Caller {
@@ -143,7 +148,7 @@ fn call(req: &Request) -> Call {
             gid: req.gid(),
         },
         verdict: None,
-        unique: req.unique().0 & !RESENT,
+        unique: number(req),
         resent: req.unique().0 & RESENT != 0,
     }
 }
