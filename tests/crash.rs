@@ -208,3 +208,105 @@ fn killed_while_taking_a_user_over() {
         );
     }
 }
+
+/// A user whose list index is on a host when all its processes are killed, and what he does about it.
+struct Struck {
+    name: String,
+    model: Model,
+    /// A session of his is open then.
+    open: bool,
+    /// He goes to the other host until it is mounted again.
+    goes: bool,
+}
+
+/// What the gate decided about a user from a place in the log on; a second session is not worth a word.
+fn decisions(log: &str, user: &str) -> Vec<String> {
+    let mine = |line: &str| {
+        let (_, said) = line.split_once(&format!("{user}: Index {{"))?;
+        Some(said.rsplit_once(" -> ")?.1.to_owned())
+    };
+    let all = log.lines().filter_map(mine);
+    all.filter(|decision| decision != "keep").collect()
+}
+
+/// Supervisor and worker die at once, with sessions open. Mounted again and Dovecot restarted, as the unit would, each
+/// user is right at his first LIST, also who was elsewhere meanwhile; his gate decides once and nobody waits for another's.
+#[test]
+fn all_are_killed_and_everybody_is_right_at_his_first_login() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mut a = Site::with(Options::new(&lab, "a").debug(), Config::new(&lab, "a"));
+    let b = Site::new(&lab, "b");
+    let kinds = [(false, false), (false, true), (true, false), (true, true)];
+    let users = kinds.into_iter().cycle().take(8).enumerate();
+    let mut users: Vec<Struck> = users
+        .map(|(number, (open, goes))| Struck {
+            name: format!("user{number}"),
+            model: Model::new(),
+            open,
+            goes,
+        })
+        .collect();
+    let mut open = Vec::new();
+    for user in &users {
+        a.settle(&user.name);
+    }
+    for user in &mut users {
+        let mut imap = a.login(&user.name);
+        user.model.apply(&Op::Create("box".to_owned()), &mut imap);
+        user.model
+            .apply(&Op::Append("box".to_owned(), false), &mut imap);
+        user.model.assert_matches(&imap.list_status(), "before");
+        match user.open {
+            true => open.push(imap),
+            false => imap.logout(),
+        }
+    }
+    a.mount.kill9();
+    for user in users.iter_mut().filter(|user| user.goes) {
+        right(
+            &b,
+            &user.name,
+            &mut user.model,
+            "elsewhere",
+            "on the other host",
+        );
+    }
+    let before = a.mount.log().len();
+    a.mount.mount_again();
+    drop(open);
+    a.dovecot.restart(|config| config);
+    std::thread::scope(|scope| {
+        for user in &mut users {
+            let a = &a;
+            scope.spawn(move || {
+                let mut imap = a.login(&user.name);
+                let told = imap.list_status();
+                user.model
+                    .assert_matches(&told, &format!("{} mounted again", user.name));
+                user.model.apply(&Op::Create("after".to_owned()), &mut imap);
+                user.model
+                    .assert_matches(&imap.list_status(), "after a change");
+                assert!(a.is_served(&user.name), "{} has no list index", user.name);
+                imap.logout();
+            });
+        }
+    });
+    let log = a.mount.log()[before..].to_owned();
+    for user in &users {
+        assert_eq!(decisions(&log, &user.name), ["claim"], "{}", user.name);
+    }
+    assert!(!log.contains("refused"), "{log}");
+    a.wait_no_sessions();
+    for user in &mut users {
+        right(
+            &b,
+            &user.name,
+            &mut user.model,
+            "last",
+            "on the other host at last",
+        );
+    }
+}

@@ -180,6 +180,12 @@ impl Mount {
         self.start();
     }
 
+    /// Mounts the same backing again as an operator would whose mount is dead: without clearing it away first.
+    pub fn mount_again(&mut self) {
+        self.kill9();
+        self.start();
+    }
+
     /// Ends the daemon and sees to it that nothing is mounted.
     pub fn unmount(&mut self) {
         let mut daemon = self.daemon.take().map(|mut daemon| {
