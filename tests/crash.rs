@@ -130,6 +130,11 @@ fn a_worker_is_killed_at_each_step_and_the_next_goes_on() {
         right(&a, &user, &mut model, "first", "while the worker dies");
         assert_eq!(workers_died(&a), died + 1, "{step}:\n{}", a.mount.log());
         assert!(list_index(&index).is_empty(), "{step}: left in INDEX");
+        let dotlock = index.join(format!("{LOG}.lock"));
+        assert!(
+            !dotlock.exists(),
+            "{step}: the dead worker's dotlock is left"
+        );
         right(&b, &user, &mut model, "second", "on the other host");
         worker_dies_at(&mut a, step);
         right(

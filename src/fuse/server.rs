@@ -49,6 +49,7 @@ impl Server {
         journal: [OwnedFd; 2],
     ) -> anyhow::Result<Self> {
         let (journal, left) = Journal::open(journal)?;
+        let follows = journal.follows_another();
         let store = Store::open(&config.backing)
             .with_context(|| format!("failed to open the backing {}", config.backing.display()))?;
         let store = Arc::new(store);
@@ -64,6 +65,9 @@ impl Server {
             journal: Arc::new(journal),
         };
         let gate = Gate::new(parts).context("failed to start the gate")?;
+        if follows {
+            gate.takes_over();
+        }
         let core = Core::new(config, store, Arc::clone(&gate))
             .take_over(left)
             .context("failed to go on where the worker before ended")?;

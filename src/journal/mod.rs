@@ -22,6 +22,8 @@ pub use self::snapshot::{Snapshot, UserPart};
 /// What a journal begins with. Its number grows whenever entries change: a worker that does not know them
 /// must not take over.
 const MAGIC: &[u8; 8] = b"lidxjrn1";
+/// The generation of a journal that no worker has had yet; every worker writes it anew.
+const FIRST: u64 = 1;
 /// A journal shorter than this is never written anew, bytes.
 const SHORT: u64 = 4 << 20;
 
@@ -70,7 +72,7 @@ impl Journal {
             ..Snapshot::default()
         };
         let mut first = File::from(pair[0].try_clone()?);
-        first.write_all(&whole(1, &snapshot)?)?;
+        first.write_all(&whole(FIRST, &snapshot)?)?;
         Ok(pair)
     }
 
@@ -111,6 +113,12 @@ impl Journal {
         };
         pair.write_anew(&snapshot)?;
         Ok((Journal(Some(RwLock::new(pair))), snapshot))
+    }
+
+    /// Whether another worker has had it before. To be asked before anything is appended.
+    pub fn follows_another(&self) -> bool {
+        let pair = self.0.as_ref().map(RwLock::read);
+        pair.is_some_and(|pair| pair.generation > FIRST + 1)
     }
 
     /// Appends an entry. To be called before the request that it belongs to is answered.

@@ -3,7 +3,7 @@
 //! One run per user at a time, on the threads of the NFS mount that holds INDEX; readers never wait.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::flight::Flight;
@@ -30,6 +30,8 @@ use crate::template::{ExpandError, User};
 
 /// The longest a run waits for the lock of a stock log.
 const MAX_PATIENCE: Duration = Duration::from_secs(5);
+/// Who waited for the worker before asks again at once; what it left of his check is looked for as long as this.
+const AFTERMATH: Duration = Duration::from_secs(60);
 
 /// What the gate tells who asked.
 #[derive(Debug)]
@@ -79,6 +81,8 @@ pub struct Gate {
     housekeeper: Housekeeper,
     pools: Pools,
     spared_threads: usize,
+    /// When it took over from another worker, if it did.
+    took_over: OnceLock<Instant>,
 }
 
 /// What a gate is built from.
@@ -131,6 +135,7 @@ impl Gate {
             pools: Pools::default(),
             spared_threads,
             journal,
+            took_over: OnceLock::new(),
         });
         Housekeeper::start(&gate)?;
         Ok(gate)
@@ -145,6 +150,17 @@ impl Gate {
         if left.users.values().any(|part| part.ghosts().count() > 0) {
             self.housekeeper.haunt();
         }
+    }
+
+    /// The worker before may have died in the midst of a run.
+    pub fn takes_over(&self) {
+        self.took_over.get_or_init(Instant::now);
+    }
+
+    /// Whether what a worker that died has left in INDEX is to be looked for.
+    pub(super) fn is_aftermath(&self) -> bool {
+        let since = self.took_over.get();
+        since.is_some_and(|since| since.elapsed() < AFTERMATH)
     }
 
     /// What the next worker has to know goes here.

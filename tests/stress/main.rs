@@ -97,8 +97,9 @@ fn four_processes_whose_worker_is_killed() {
     let mut crew = Crew::start(mount.path(), time);
     let mut kills = 0;
     while crew.works() {
-        std::thread::sleep(Duration::from_millis(20 + random.below(280) as u64));
         let worker = eventually("there is a worker", || mount.worker());
+        // From its start: one that never lived for long would be taken for a program that cannot.
+        std::thread::sleep(Duration::from_millis(20 + random.below(280) as u64));
         process::signal(worker, Signal::KILL);
         kills += 1;
     }
