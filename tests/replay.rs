@@ -50,23 +50,44 @@ impl Dying {
     }
 }
 
+/// A mount that is asked for a file of which every worker dies, in the way that its name tells. Gives the errno.
+fn asked_for(deadly: &str) -> (Mount, Option<i32>, Lab) {
+    let lab = Lab::new();
+    let options = Options::new(&lab, "a").env("LISTINDEXFS_WORKER_DIES_OF", deadly);
+    let mount = options.mount();
+    fs::write(mount.path().join("other"), "one").expect("write");
+    let answer = fs::metadata(mount.path().join(deadly));
+    let errno = answer.expect_err("an answer").raw_os_error();
+    assert_eq!(text(&mount.path().join("other")), "one");
+    (mount, errno, lab)
+}
+
 /// A request of which every worker dies is answered after the third, so that all others are served.
-#[test]
-fn a_request_that_kills_every_worker_is_given_up() {
+#[rstest]
+#[case("aborts")]
+#[case("exit")]
+fn a_request_that_kills_every_worker_is_given_up(#[case] deadly: &str) {
     if lacks(&[ROOT, FUSE]) {
         return;
     }
-    let lab = Lab::new();
-    let options = Options::new(&lab, "a").env("LISTINDEXFS_WORKER_DIES_OF", "deadly");
-    let mount = options.mount();
-    fs::write(mount.path().join("other"), "one").expect("write");
-    let answer = fs::metadata(mount.path().join("deadly"));
-    let errno = answer.map(drop).map_err(|e| e.raw_os_error());
-    assert_eq!(errno, Err(Some(libc::EIO)));
+    let (mount, errno, _lab) = asked_for(deadly);
+    assert_eq!(errno, Some(libc::EIO));
     let log = mount.log();
     assert_eq!(log.matches("the worker has died").count(), 3, "{log}");
     assert!(log.contains("three workers have died of it"), "{log}");
-    assert_eq!(text(&mount.path().join("other")), "one");
+}
+
+/// A panic costs its caller an error and nobody else anything.
+#[test]
+fn a_panic_kills_no_worker() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let (mount, errno, _lab) = asked_for("panic");
+    assert_eq!(errno, Some(libc::EIO));
+    let log = mount.log();
+    assert!(!log.contains("the worker has died"), "{log}");
+    assert!(log.contains("of \"panic\""), "it did not panic: {log}");
 }
 
 /// A directory that is listed while its worker dies goes on where it was, whatever the next worker lists meanwhile.

@@ -322,3 +322,44 @@ fn a_worker_crashes() {
         process::signal(worker, signal);
     });
 }
+
+/// What the kernel is told of a process for when memory runs out: the greater, the sooner it is killed.
+fn oom_score_adj(pid: u32) -> i32 {
+    let text = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("a process");
+    text.trim().parse().expect("a number")
+}
+
+/// Whether this process may lower that: `CAP_SYS_RESOURCE`.
+fn may_spare() -> bool {
+    let status = fs::read_to_string("/proc/self/status").expect("a status");
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = u64::from_str_radix(effective.expect("capabilities").trim(), 16);
+    effective.expect("a number") & 1 << 24 != 0
+}
+
+/// When memory runs out the kernel takes a worker, which is replaced, also one that was started later; never the supervisor.
+#[test]
+fn the_supervisor_is_spared_when_memory_runs_out() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mount = Mount::new(&lab, "a");
+    let (supervisor, own) = (mount.pid().expect("a supervisor"), std::process::id());
+    let (spared, usual) = match may_spare() {
+        true => (-1000, 0),
+        false => (oom_score_adj(own), oom_score_adj(own).max(0)),
+    };
+    let mut before = None;
+    for _ in 0..2 {
+        let worker = eventually("there is another worker", || {
+            mount.worker().filter(|worker| Some(*worker) != before)
+        });
+        eventually("it has said so", || {
+            let scores = [supervisor, worker].map(oom_score_adj);
+            (scores == [spared, usual]).then_some(())
+        });
+        process::signal(worker, Signal::KILL);
+        before = Some(worker);
+    }
+}

@@ -128,14 +128,19 @@ pub fn die_after(request: &str) {
     }
 }
 
-/// In debug builds: an abort at each LOOKUP of the name that `LISTINDEXFS_WORKER_DIES_OF` gives.
+/// In debug builds: an abort at each LOOKUP of the name that `LISTINDEXFS_WORKER_DIES_OF` gives; an exit or a panic if that
+/// is its name.
 #[cfg(debug_assertions)]
 pub fn die_of(name: &std::ffi::OsStr) {
     use std::sync::LazyLock;
     static OF: LazyLock<Option<std::ffi::OsString>> =
         LazyLock::new(|| std::env::var_os("LISTINDEXFS_WORKER_DIES_OF"));
     if OF.as_deref() == Some(name) {
-        std::process::abort();
+        match name.as_encoded_bytes() {
+            b"exit" => std::process::exit(0),
+            b"panic" => panic!("of {name:?}"),
+            _ => std::process::abort(),
+        }
     }
 }
 
