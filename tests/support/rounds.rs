@@ -23,7 +23,11 @@ pub struct Rounds<'a> {
     story: Vec<String>,
     tidy: bool,
     done: BTreeMap<&'static str, usize>,
+    after: Option<After<'a>>,
 }
+
+/// What is done after a session on a host.
+type After<'a> = Box<dyn Fn(usize) + 'a>;
 
 impl<'a> Rounds<'a> {
     /// A user who has nothing yet.
@@ -36,6 +40,7 @@ impl<'a> Rounds<'a> {
             story: Vec::new(),
             tidy: false,
             done: BTreeMap::new(),
+            after: None,
         }
     }
 
@@ -48,6 +53,12 @@ impl<'a> Rounds<'a> {
     /// No session of the user begins before the last one's process has ended. Without this they overlap now and then.
     pub fn tidy(mut self) -> Self {
         self.tidy = true;
+        self
+    }
+
+    /// After each session `after` is called with the number of its host.
+    pub fn after_each(mut self, after: impl Fn(usize) + 'a) -> Self {
+        self.after = Some(Box::new(after));
         self
     }
 
@@ -102,6 +113,9 @@ impl<'a> Rounds<'a> {
         imap.logout();
         if self.tidy {
             self.hosts[host].wait_ended(&processes);
+        }
+        if let Some(after) = &self.after {
+            after(host);
         }
         Ok(())
     }
