@@ -111,15 +111,17 @@ impl Core {
     /// # Errors
     /// When the files unlinked while open cannot be looked through.
     pub fn take_over(mut self, left: Snapshot) -> std::io::Result<Self> {
-        self.gate.restore(&left);
+        let states = self.gate.restore(&left);
+        let orphans = self.store.orphans()?;
         for (node, (count, user)) in &left.open {
             let node = Node(*node);
-            let user = user
-                .as_ref()
-                .and_then(|user| self.gate.user_named(user).ok());
-            let owner = user.map(|user| self.gate.user(&user));
+            let state = |name: &Vec<u8>| match states.get(name.as_slice()) {
+                Some(state) => Some(Arc::clone(state)),
+                None => Some(self.gate.user(&self.gate.user_named(name).ok()?)),
+            };
+            let owner = user.as_ref().and_then(state);
             self.opens
-                .restore(node, *count, self.store.is_orphan(node)?, owner);
+                .restore(node, *count, orphans.contains(&node), owner);
         }
         self.store
             .keep_orphans(|node| left.open.contains_key(&node.0))?;

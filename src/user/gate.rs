@@ -2,6 +2,7 @@
 //!
 //! One run per user at a time, on the threads of the NFS mount that holds INDEX; readers never wait.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -141,15 +142,16 @@ impl Gate {
         Ok(gate)
     }
 
-    /// Takes over what an earlier worker knew, and begins what it had to do still.
-    pub fn restore(self: &Arc<Self>, left: &Snapshot) {
-        self.users.restore(left, |name| self.user_named(name).ok());
+    /// Takes over what an earlier worker knew, and begins what it had to do still. Gives the states of those it knew.
+    pub fn restore<'a>(self: &Arc<Self>, left: &'a Snapshot) -> HashMap<&'a [u8], Arc<UserState>> {
+        let states = self.users.restore(left, |name| self.user_named(name).ok());
         for state in self.users.matching(Inner::is_busy) {
             self.kick(&state, &mut state.lock());
         }
         if left.users.values().any(|part| part.ghosts().count() > 0) {
             self.housekeeper.haunt();
         }
+        states
     }
 
     /// The worker before may have died in the midst of a run.
