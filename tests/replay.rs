@@ -1,5 +1,6 @@
 //! The worker dies when it has carried a request out and not answered it. The kernel sends it to the next worker, which
-//! must answer as if it had come but once.
+//! must answer as if it had come but once; where the kernel does not, before 6.9, the next worker knows it from the
+//! journal.
 mod support;
 
 use std::fs::{self, File, OpenOptions};
@@ -16,15 +17,50 @@ use support::{FUSE, Lab, Mount, ROOT, eventually, lacks, process};
 /// A mount whose workers die after each request of one kind.
 struct Dying {
     mount: Mount,
+    kernel: Kernel,
     _lab: Lab,
 }
 
+/// Whether the kernel sends again what a worker has not answered.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kernel {
+    Resends,
+    Before6_9,
+}
+
+impl Kernel {
+    fn options(self, lab: &Lab) -> Options {
+        let options = Options::new(lab, "a");
+        match self {
+            Kernel::Resends => options,
+            Kernel::Before6_9 => options.env("LISTINDEXFS_NO_RESEND", "1").debug(),
+        }
+    }
+}
+
 impl Dying {
-    fn after(request: &str) -> Self {
+    fn after(request: &str, kernel: Kernel) -> Self {
         let lab = Lab::new();
-        let options = Options::new(&lab, "a").env("LISTINDEXFS_WORKER_DIES_AFTER", request);
+        let options = kernel
+            .options(&lab)
+            .env("LISTINDEXFS_WORKER_DIES_AFTER", request);
         Self {
             mount: options.mount(),
+            kernel,
+            _lab: lab,
+        }
+    }
+
+    /// The first worker dies when it has read a request of this number and not noted it yet, on a kernel that does not
+    /// send it again.
+    fn unnoted(operation: u32) -> Self {
+        let (lab, kernel) = (Lab::new(), Kernel::Before6_9);
+        let options = kernel
+            .options(&lab)
+            .env("LISTINDEXFS_WORKER_LOSES", &operation.to_string());
+        Self {
+            mount: options.mount(),
+            kernel,
             _lab: lab,
         }
     }
@@ -47,13 +83,20 @@ impl Dying {
     fn assert_died(&self) {
         let log = self.mount.log();
         assert!(log.contains("the worker has died"), "{log}");
+        let mut found = log
+            .lines()
+            .filter(|line| line.contains("left unanswered by the worker before"));
+        let by_itself = found.any(|line| !line.contains(" 0 requests were"));
+        assert_eq!(by_itself, self.kernel == Kernel::Before6_9, "{log}");
     }
 }
 
 /// A mount that is asked for a file of which every worker dies, in the way that its name tells. Gives the errno.
-fn asked_for(deadly: &str) -> (Mount, Option<i32>, Lab) {
+fn asked_for(deadly: &str, kernel: Kernel) -> (Mount, Option<i32>, Lab) {
     let lab = Lab::new();
-    let options = Options::new(&lab, "a").env("LISTINDEXFS_WORKER_DIES_OF", deadly);
+    let options = kernel
+        .options(&lab)
+        .env("LISTINDEXFS_WORKER_DIES_OF", deadly);
     let mount = options.mount();
     fs::write(mount.path().join("other"), "one").expect("write");
     let answer = fs::metadata(mount.path().join(deadly));
@@ -64,13 +107,14 @@ fn asked_for(deadly: &str) -> (Mount, Option<i32>, Lab) {
 
 /// A request of which every worker dies is answered after the third, so that all others are served.
 #[rstest]
-#[case("aborts")]
-#[case("exit")]
-fn a_request_that_kills_every_worker_is_given_up(#[case] deadly: &str) {
+fn a_request_that_kills_every_worker_is_given_up(
+    #[values("aborts", "exit")] deadly: &str,
+    #[values(Kernel::Resends, Kernel::Before6_9)] kernel: Kernel,
+) {
     if lacks(&[ROOT, FUSE]) {
         return;
     }
-    let (mount, errno, _lab) = asked_for(deadly);
+    let (mount, errno, _lab) = asked_for(deadly, kernel);
     assert_eq!(errno, Some(libc::EIO));
     let log = mount.log();
     assert_eq!(log.matches("the worker has died").count(), 3, "{log}");
@@ -83,7 +127,7 @@ fn a_panic_kills_no_worker() {
     if lacks(&[ROOT, FUSE]) {
         return;
     }
-    let (mount, errno, _lab) = asked_for("panic");
+    let (mount, errno, _lab) = asked_for("panic", Kernel::Resends);
     assert_eq!(errno, Some(libc::EIO));
     let log = mount.log();
     assert!(!log.contains("the worker has died"), "{log}");
@@ -299,11 +343,44 @@ fn lists(dying: &Dying) {
 #[case("setattr", changes_attributes)]
 #[case("getattr", changes_attributes)]
 #[case("readdir", lists)]
-fn done_and_not_answered(#[case] request: &str, #[case] story: fn(&Dying)) {
+fn done_and_not_answered(
+    #[case] request: &str,
+    #[case] story: fn(&Dying),
+    #[values(Kernel::Resends, Kernel::Before6_9)] kernel: Kernel,
+) {
     if lacks(&[ROOT, FUSE]) {
         return;
     }
-    let dying = Dying::after(request);
+    let dying = Dying::after(request, kernel);
     story(&dying);
     dying.assert_died();
+}
+
+/// The worker's memory outlives it: what its reader had read is found there.
+#[rstest]
+#[case::lookup(1, makes_a_file)]
+#[case::getattr(3, changes_attributes)]
+#[case::setattr(4, changes_attributes)]
+#[case::mkdir(9, makes_a_directory)]
+#[case::rmdir(11, removes_a_directory)]
+#[case::unlink(10, unlinks)]
+#[case::unlink(10, unlinks_what_is_open)]
+#[case::link(13, links)]
+#[case::open(14, opens_and_closes)]
+#[case::read(15, opens_and_closes)]
+#[case::write(16, writes)]
+#[case::release(18, opens_and_closes)]
+#[case::readdir(28, lists)]
+#[case::create(35, makes_a_file)]
+#[case::rename(12, renames_over_what_is_open)]
+#[case::rename(45, exchanges)]
+fn read_and_not_noted(#[case] operation: u32, #[case] story: fn(&Dying)) {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let dying = Dying::unnoted(operation);
+    story(&dying);
+    dying.assert_died();
+    let log = dying.mount.log();
+    assert!(log.contains("was taken and not noted"), "{log}");
 }

@@ -208,6 +208,17 @@ fn a_worker_is_killed() {
     nobody_notices(|worker| process::signal(worker, Signal::KILL));
 }
 
+#[test]
+fn a_worker_is_killed_before_linux_6_9() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    nobody_notices_with(
+        |_, options| options.env("LISTINDEXFS_NO_RESEND", "1"),
+        |_, worker| process::signal(worker, Signal::KILL),
+    );
+}
+
 /// Stopped, it would hang for ever: the watchdog kills it.
 #[test]
 fn a_worker_is_stopped() {

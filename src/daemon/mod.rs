@@ -23,7 +23,7 @@ use signal_hook::iterator::Signals;
 
 use self::background::Caller;
 use self::lock::Lock;
-use self::mount::Mount;
+use self::mount::Standing;
 use crate::exit::Failure;
 use crate::fuse::{is_unmounted, shake_hands};
 use crate::options::Config;
@@ -52,15 +52,15 @@ pub fn serve(
     watch_signals(events.clone())
         .map_err(|error| Failure::system(format!("cannot watch signals: {error}")))?;
     let config = Arc::new(config);
-    let mount = Arc::new(Mount::new(&config, &dev_fuse)?);
+    let mount = Standing::new(&config, &dev_fuse)?;
     let cannot_serve = |error: &dyn std::fmt::Display| {
         let place = config.mountpoint.display();
         Failure::mount(format!("cannot serve {place}: {error}"))
     };
-    let resends = shake_hands(&dev_fuse).map_err(|e| cannot_serve(&e))?;
+    shake_hands(&dev_fuse).map_err(|e| cannot_serve(&e))?;
     invocation.mountpoint.clone_from(&config.mountpoint);
-    let supervisor = Supervisor::new(invocation, dev_fuse, lock.keep(), resends)
-        .map_err(|e| cannot_serve(&e))?;
+    let supervisor =
+        Supervisor::new(invocation, dev_fuse, lock.keep()).map_err(|e| cannot_serve(&e))?;
     probe_in_thread(Arc::clone(&config), events.clone());
     let mut watch = Watch {
         mount,
@@ -122,7 +122,7 @@ enum Phase {
 }
 
 struct Watch<'a> {
-    mount: Arc<Mount>,
+    mount: Standing,
     config: Arc<Config>,
     caller: &'a mut Caller,
     phase: Phase,
@@ -196,7 +196,7 @@ impl Watch<'_> {
     }
 
     fn watch_worker(&self) -> std::io::Result<()> {
-        let (mount, events) = (Arc::clone(&self.mount), self.events.clone());
+        let (mount, events) = (self.mount.mount(), self.events.clone());
         let hangs = move || {
             let _ = events.send(Event::Hangs); // fails only where the main thread has ended
         };
@@ -345,7 +345,7 @@ impl Watch<'_> {
             Phase::Serving => {}
         }
         self.phase = Phase::Stopping(Instant::now() + END_WITHIN);
-        let mount = Arc::clone(&self.mount);
+        let mount = self.mount.mount();
         let spawned = thread::Builder::new().spawn(move || mount.take_away());
         match spawned {
             Ok(_) => None,
@@ -353,7 +353,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Ends without waiting any longer: `Mount`'s Drop takes away what still stands.
+    /// Ends without waiting any longer: `Standing`'s Drop takes away what still stands.
     fn out_of_time(&mut self) -> Result<(), Failure> {
         let place = self.place();
         match self.phase {

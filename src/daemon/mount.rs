@@ -14,14 +14,18 @@ use crate::options::Config;
 /// The type shown in `/proc/mounts`. fuser's own mount(2) would lose what is behind the dot.
 pub const TYPE: &str = "fuse.listindexfs";
 
-/// The mount while it lasts; dropping this takes it away if it still stands.
-#[derive(Debug)]
+/// Our mount, whether it still stands or not.
+#[derive(Clone, Debug)]
 pub struct Mount {
     path: PathBuf,
     ours: Ours,
 }
 
-impl Mount {
+/// The mount while it lasts; dropping this takes it away from its users if it still stands.
+#[derive(Debug)]
+pub struct Standing(Mount);
+
+impl Standing {
     /// Mounts. The kernel then asks for the handshake through `dev_fuse`; until it is answered,
     /// whoever looks into the mount waits.
     pub fn new(config: &Config, dev_fuse: &OwnedFd) -> Result<Self, Failure> {
@@ -38,7 +42,7 @@ impl Mount {
             },
         )?;
         match mountinfo::ours_at(&path) {
-            Some(ours) => Ok(Self { path, ours }),
+            Some(ours) => Ok(Self(Mount { path, ours })),
             None => {
                 let _ = rustix::mount::unmount(&path, UnmountFlags::DETACH);
                 let path = path.display();
@@ -49,6 +53,13 @@ impl Mount {
         }
     }
 
+    /// The mount, for threads that may outlive this.
+    pub fn mount(&self) -> Mount {
+        self.0.clone()
+    }
+}
+
+impl Mount {
     /// Whether it still stands, and uppermost: else umount(2) would hit another.
     pub fn stands(&self) -> bool {
         mountinfo::ours_at(&self.path).is_some_and(|ours| ours == self.ours)
@@ -86,7 +97,15 @@ impl Mount {
     }
 }
 
-impl Drop for Mount {
+impl std::ops::Deref for Standing {
+    type Target = Mount;
+
+    fn deref(&self) -> &Mount {
+        &self.0
+    }
+}
+
+impl Drop for Standing {
     fn drop(&mut self) {
         self.tear_away();
     }

@@ -33,8 +33,7 @@ impl Core {
     /// # Errors
     /// ESTALE when it is gone.
     pub fn getattr(&self, node: Node) -> Result<Attr> {
-        let file = self.store.open_node(node, OFlags::PATH).map_err(stale)?;
-        Ok(self.shown(self.store.attr_of(node, &file)?))
+        Ok(self.shown(self.store.attr(node).map_err(stale)?))
     }
 
     /// Attributes as the mount shows them.

@@ -3,7 +3,7 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use super::error::{FsError, Result};
 use super::lookup::LEVEL_MODE;
@@ -11,6 +11,7 @@ use super::open::handle_of;
 use super::place::{Place, Role, is_private};
 use super::{Call, Core, Found, Handle, c_name, stale};
 use crate::store::Node;
+use crate::store::dirs::Dir;
 use crate::sys::cred::OwnAs;
 use crate::template::LevelKind;
 use crate::user::state::Operation;
@@ -104,9 +105,9 @@ impl Core {
     }
 
     /// Whether this is a level that all users of a domain share: then it must be open to all of them.
-    fn makes_level(&self, dir: &OwnedFd, name: &OsStr) -> Result<bool> {
+    fn makes_level(&self, dir: &Dir, name: &OsStr) -> Result<bool> {
         use std::os::unix::ffi::OsStrExt;
-        let Place::Level(above) = self.place_of(dir)? else {
+        let Place::Level(above) = self.place_in(dir)? else {
             return Ok(false);
         };
         let (layout, level) = (&self.config.layout, above + 1);
@@ -115,18 +116,18 @@ impl Core {
     }
 
     /// Opens a directory in which `name` is to be made, renamed or linked.
-    pub(super) fn dir_to_change(&self, parent: Node, name: &OsStr) -> Result<OwnedFd> {
+    pub(super) fn dir_to_change(&self, parent: Node, name: &OsStr) -> Result<Arc<Dir>> {
         if is_private(parent, name) || self.role(name) == Role::Record {
             return Err(FsError::Reserved.into());
         }
-        Ok(self.store.open_dir(parent).map_err(stale)?)
+        Ok(self.store.dir(parent).map_err(stale)?)
     }
 
     /// Asks the gate where it stands for a name that comes into being; `None` where it has nothing to do.
-    fn may_change(&self, call: &Call, dir: &OwnedFd, name: &OsStr) -> Result<Option<Operation>> {
+    fn may_change(&self, call: &Call, dir: &Dir, name: &OsStr) -> Result<Option<Operation>> {
         match self.role(name) {
             Role::Plain | Role::Record => Ok(None),
-            role => match (role, self.place_of(dir)?) {
+            role => match (role, self.place_in(dir)?) {
                 (Role::Log | Role::NewLock, Place::UserDir(user)) => {
                     self.admit(call, &self.gate.user(&user)).map(Some)
                 }
@@ -141,13 +142,13 @@ impl Core {
     pub(super) fn change(
         &self,
         call: &Call,
-        dir: &OwnedFd,
+        dir: &Dir,
         names: &[&OsStr],
     ) -> Result<Option<Operation>> {
         if !names.iter().any(|name| self.is_counted(name)) {
             return Ok(None);
         }
-        let Place::UserDir(user) = self.place_of(dir)? else {
+        let Place::UserDir(user) = self.place_in(dir)? else {
             return Ok(None);
         };
         let operation = self.enter(&self.gate.user(&user))?;

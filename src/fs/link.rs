@@ -12,10 +12,11 @@ use super::place::{Place, is_private};
 use super::{Call, Core, Found, c_name, stale};
 use crate::index::lasthost::LASTHOST;
 use crate::journal::Entry;
+use crate::store::dirs::Dir;
 use crate::store::{Node, PRIVATE_DIR};
 
 /// A name in an open directory.
-type Name<'a> = (&'a OwnedFd, &'a CStr);
+type Name<'a> = (&'a Dir, &'a CStr);
 
 fn is_absent(e: &io::Error) -> bool {
     e.raw_os_error() == Some(libc::ENOENT)
@@ -30,7 +31,7 @@ impl Core {
         if is_private(parent, name) {
             return Err(FsError::Absent.into());
         }
-        let dir = self.store.open_dir(parent).map_err(stale)?;
+        let dir = self.store.dir(parent).map_err(stale)?;
         let _operation = self.change(call, &dir, &[name])?;
         match self.store.unlink(&self.opens, &dir, &c_name(name)?) {
             Err(e) if call.resent && is_absent(&e) => Ok(()), // by the worker before
@@ -46,18 +47,18 @@ impl Core {
         if is_private(parent, name) {
             return Err(FsError::Absent.into());
         }
-        let dir = self.store.open_dir(parent).map_err(stale)?;
+        let dir = self.store.dir(parent).map_err(stale)?;
         let c_name = c_name(name)?;
-        match rustix::fs::unlinkat(&dir, &c_name, AtFlags::REMOVEDIR) {
-            Err(Errno::NOTEMPTY) => {
+        match self.store.rmdir(&dir, &c_name) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOTEMPTY) => {
                 let child = self
                     .store
                     .open_list(self.store.node_at(&dir, &c_name)?)
                     .map_err(stale)?;
                 self.drop_lone_record(&child)?;
-                Ok(rustix::fs::unlinkat(&dir, &c_name, AtFlags::REMOVEDIR)?)
+                Ok(self.store.rmdir(&dir, &c_name)?)
             }
-            Err(Errno::NOENT) if call.resent => Ok(()), // by the worker before
+            Err(e) if call.resent && is_absent(&e) => Ok(()), // by the worker before
             done => Ok(done?),
         }
     }
@@ -97,32 +98,36 @@ impl Core {
         if from.0 != to.0 && (self.is_managed(from.1) || self.is_managed(to.1)) {
             return Err(FsError::CrossDirectory.into());
         }
-        let ends = ((&old, old_name.as_c_str()), (&new, new_name.as_c_str()));
+        let ends = ((&*old, old_name.as_c_str()), (&*new, new_name.as_c_str()));
         if call.resent && self.was_renamed(call, ends, flags)? {
             return Ok(());
         }
-        self.refuse_moving_users(&old, from.1)?;
-        if flags.contains(RenameFlags::EXCHANGE) {
-            self.refuse_moving_users(&new, to.1)?;
-        }
         let _operation = self.change(call, &new, &[from.1, to.1])?;
-        let begins = |node: Node| {
+        let moved = self.node_to_move(&old, from.1)?;
+        let begins = || {
             self.gate.journal().append(&Entry::Renames {
                 unique: call.unique,
-                node: node.0,
+                node: moved.0,
             })
         };
         match flags {
             flags if flags.is_empty() => {
+                let from = (old_name.as_c_str(), moved);
                 Ok(self
                     .store
-                    .replace(&self.opens, (&old, &new), &old_name, &new_name, begins)?)
+                    .replace(&self.opens, (&old, &new), from, &new_name, begins)?)
             }
             // These leave no file without a name.
-            RenameFlags::NOREPLACE | RenameFlags::EXCHANGE => {
-                if flags == RenameFlags::EXCHANGE {
-                    begins(self.store.node_at(&old, &old_name)?)?;
-                }
+            RenameFlags::NOREPLACE => {
+                let _names = self.store.known().change(moved);
+                Ok(rustix::fs::renameat_with(
+                    &old, &old_name, &new, &new_name, flags,
+                )?)
+            }
+            RenameFlags::EXCHANGE => {
+                let other = self.node_to_move(&new, to.1)?;
+                let _names = [moved, other].map(|node| self.store.known().change(node));
+                begins()?;
                 Ok(rustix::fs::renameat_with(
                     &old, &old_name, &new, &new_name, flags,
                 )?)
@@ -156,13 +161,13 @@ impl Core {
         Ok(true)
     }
 
-    /// A user's directory elsewhere would be another user's, or nobody's.
-    fn refuse_moving_users(&self, dir: &OwnedFd, name: &OsStr) -> Result<()> {
+    /// What a name means that is to be moved. A user's directory elsewhere would be another user's, or nobody's.
+    fn node_to_move(&self, dir: &Dir, name: &OsStr) -> Result<Node> {
         let attr = self.store.attr_at(dir, &c_name(name)?)?;
         let is_dir = FileType::from_raw_mode(attr.stat.st_mode) == FileType::Directory;
-        match is_dir && matches!(self.place_of(dir)?, Place::Level(_)) {
+        match is_dir && matches!(self.place_in(dir)?, Place::Level(_)) {
             true => Err(FsError::Reserved.into()),
-            false => Ok(()),
+            false => Ok(attr.node),
         }
     }
 
@@ -183,11 +188,12 @@ impl Core {
             return Err(FsError::Absent.into()); // it has lost its last name
         }
         let old_name: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(old_name);
-        let same_dir = self.store.path_of(&dir)?.is_some_and(|dir| dir == old_dir);
+        let same_dir = self.store.path_of(&*dir)?.is_some_and(|dir| dir == old_dir);
         if !same_dir && (self.is_managed(old_name) || self.is_managed(name)) {
             return Err(FsError::CrossDirectory.into());
         }
         let _operation = self.change(call, &dir, &[old_name, name])?;
+        let _names = self.store.known().change(node);
         match rustix::fs::linkat(&file, "", &dir, &c_name, AtFlags::EMPTY_PATH) {
             Err(Errno::EXIST) if call.resent && self.store.node_at(&dir, &c_name)? == node => {}
             linked => linked?,

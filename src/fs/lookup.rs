@@ -1,7 +1,6 @@
 //! LOOKUP: a name that is there needs no gate, so listing touches nothing; a missing L does.
 
 use std::ffi::{CStr, OsStr};
-use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::fs::Mode;
@@ -10,6 +9,7 @@ use rustix::io::Errno;
 use super::error::{FsError, Result};
 use super::place::{Place, Role, is_private};
 use super::{Call, Core, FOREVER, Found, c_name, stale};
+use crate::store::dirs::Dir;
 use crate::store::{Attr, Node};
 use crate::template::LevelKind;
 use crate::user::steps;
@@ -27,12 +27,12 @@ impl Core {
             return Err(FsError::Absent.into());
         }
         steps::die_of(name);
-        let dir = self.store.open_dir(parent).map_err(stale)?;
+        let dir = self.store.dir(parent).map_err(stale)?;
         let c_name = c_name(name)?;
         match self.store.attr_at(&dir, &c_name) {
             Ok(attr) => Ok(self.found(name, attr)),
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
-                self.lookup_missing(call, dir, name, &c_name)
+                self.lookup_missing(call, &dir, name, &c_name)
             }
             Err(e) => Err(e.into()),
         }
@@ -51,16 +51,10 @@ impl Core {
         }
     }
 
-    fn lookup_missing(
-        &self,
-        call: &Call,
-        dir: OwnedFd,
-        name: &OsStr,
-        c_name: &CStr,
-    ) -> Result<Found> {
+    fn lookup_missing(&self, call: &Call, dir: &Dir, name: &OsStr, c_name: &CStr) -> Result<Found> {
         match self.role(name) {
-            Role::Log => self.lookup_missing_log(call, &dir, name, c_name),
-            Role::Plain => self.materialise(&dir, name, c_name),
+            Role::Log => self.lookup_missing_log(call, dir, name, c_name),
+            Role::Plain => self.materialise(dir, name, c_name),
             Role::Managed | Role::NewLock | Role::Temp | Role::Record => {
                 Err(FsError::Absent.into())
             }
@@ -74,11 +68,11 @@ impl Core {
     fn lookup_missing_log(
         &self,
         call: &Call,
-        dir: &OwnedFd,
+        dir: &Dir,
         name: &OsStr,
         c_name: &CStr,
     ) -> Result<Found> {
-        let Place::UserDir(user) = self.place_of(dir)? else {
+        let Place::UserDir(user) = self.place_in(dir)? else {
             return Err(self.misfit(dir).into());
         };
         let state = self.gate.user(&user);
@@ -94,9 +88,9 @@ impl Core {
 
     /// Hash directories exist as soon as they are looked up: whoever made one would own it, and shut
     /// out the other users of that bucket.
-    fn materialise(&self, dir: &OwnedFd, name: &OsStr, c_name: &CStr) -> Result<Found> {
+    fn materialise(&self, dir: &Dir, name: &OsStr, c_name: &CStr) -> Result<Found> {
         use std::os::unix::ffi::OsStrExt;
-        let Place::Level(above) = self.place_of(dir)? else {
+        let Place::Level(above) = self.place_in(dir)? else {
             return Err(FsError::Absent.into());
         };
         let (layout, level) = (&self.config.layout, above + 1);

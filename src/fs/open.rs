@@ -12,6 +12,7 @@ use super::error::{FsError, Result};
 use super::place::{Place, Role};
 use super::{Call, Core, Handle, c_name, stale};
 use crate::journal::Entry;
+use crate::store::known::Named;
 use crate::store::{Node, PRIVATE_DIR};
 use crate::user::state::Operation;
 
@@ -24,25 +25,54 @@ impl Core {
         if self.was_done(call) {
             return Ok(handle_of(call));
         }
+        if let Some(handle) = self.open_known(call, node)? {
+            return Ok(handle);
+        }
+        let mark = self.store.known().mark();
         let file = self.store.open_node(node, OFlags::PATH).map_err(stale)?;
-        let mut path = self.store.path_of(&file)?.ok_or(FsError::Stale)?;
-        let name = OsString::from_vec(path.pop().ok_or(FsError::Reserved)?);
-        if path
+        let mut dir = self.store.path_of(&file)?.ok_or(FsError::Stale)?;
+        let name = OsString::from_vec(dir.pop().ok_or(FsError::Reserved)?);
+        if dir
             .first()
             .is_some_and(|first| first == PRIVATE_DIR.as_bytes())
         {
             return Err(FsError::Stale.into()); // unlinked since the kernel looked it up
         }
-        let operation = self.may_open(call, &file, &path, &name, flags)?;
+        let role = self.role_of_file(&file, &dir, &name)?;
+        let operation = self.may_open(call, role, &dir, flags)?;
         let (handle, told) = self.opened(call, node, operation.as_ref());
         // Purged or replaced meanwhile: the descriptor keeps the inode, but it has no name any more.
         // Asked after the file counts as open, since from then on it keeps one.
-        if rustix::fs::fstat(&file)?.st_nlink == 0 {
+        let links = rustix::fs::fstat(&file)?.st_nlink;
+        if links == 0 {
             self.closed(node, handle, None);
             return Err(FsError::Stale.into());
         }
         self.tell(node, handle, &told)?;
+        if operation.is_some() && links == 1 {
+            self.opens.with(node, |open| {
+                if open.is_some_and(|open| !open.orphan) {
+                    self.store.known().keep(mark, node, Named { dir, name });
+                }
+            });
+        }
         Ok(handle)
+    }
+
+    /// Opens a file that is known: it has been opened before, and its name has not changed since.
+    fn open_known(&self, call: &Call, node: Node) -> Result<Option<Handle>> {
+        let Some(named) = self.store.known().get(node) else {
+            return Ok(None);
+        };
+        let operation = self.may_open(call, self.role(&named.name), &named.dir, OFlags::RDONLY)?;
+        let (handle, told) = self.opened(call, node, operation.as_ref());
+        // As above: asked after the file counts as open.
+        if !self.store.known().is_still(node, &named) {
+            self.closed(node, handle, None);
+            return Ok(None);
+        }
+        self.tell(node, handle, &told)?;
+        Ok(Some(handle))
     }
 
     /// Counts a file as open. What the next worker has to know is still to be told.
@@ -74,13 +104,12 @@ impl Core {
     fn may_open(
         &self,
         call: &Call,
-        file: &OwnedFd,
+        role: Role,
         path: &[Vec<u8>],
-        name: &OsStr,
         flags: OFlags,
     ) -> Result<Option<Operation>> {
         let writes = flags.intersection(OFlags::RWMODE) != OFlags::RDONLY;
-        match (self.role_of_file(file, path, name)?, self.place(path)) {
+        match (role, self.place(path)) {
             (Role::Plain, _) => Ok(None),
             (Role::Record, _) if writes => Err(FsError::Reserved.into()),
             (Role::Record, _) => Ok(None),

@@ -8,6 +8,7 @@ use super::Core;
 use super::error::{FsError, Result};
 use crate::index::dir::is_managed;
 use crate::index::lasthost::LASTHOST;
+use crate::store::dirs::Dir;
 use crate::store::{Node, PRIVATE_DIR, ROOT};
 use crate::template::User;
 
@@ -47,6 +48,19 @@ impl Core {
     pub(super) fn place_of(&self, dir: impl AsFd) -> Result<Place> {
         let path = self.store.path_of(dir)?.ok_or(FsError::Stale)?;
         Ok(self.place(&path))
+    }
+
+    /// The same of a directory that is kept open. Levels and user directories are never renamed: their path is too.
+    pub(super) fn place_in(&self, dir: &Dir) -> Result<Place> {
+        if let Some(path) = dir.path() {
+            return Ok(self.place(path));
+        }
+        let path = self.store.path_of(dir)?.ok_or(FsError::Stale)?;
+        let place = self.place(&path);
+        if matches!(place, Place::Level(_) | Place::UserDir(_)) {
+            dir.keep_path(path);
+        }
+        Ok(place)
     }
 
     /// The place of the directory at a path.

@@ -1,5 +1,6 @@
 //! The FUSE adapter: turns requests into calls of the core and results into replies, and nothing else.
 
+mod between;
 mod notify;
 mod reply;
 mod server;

@@ -12,6 +12,7 @@ use fuser::{
 };
 use rustix::fs::StatVfs;
 
+use super::session::RESENT;
 use crate::fs::error::{FsError, Result, Stop};
 use crate::fs::{Call, Core, DirEntry, FOREVER, Found, Handle};
 use crate::log_limit::LogLimit;
@@ -21,9 +22,6 @@ use crate::user::steps;
 
 /// The page cache stays over closes, and closing costs no request.
 const OPENED: FopenFlags = FopenFlags::FOPEN_KEEP_CACHE.union(FopenFlags::FOPEN_NOFLUSH);
-
-/// The bit of a request's number that tells that it was sent to an earlier worker.
-const RESENT: u64 = 1 << 63;
 
 /// Something that can be answered with a `T` or an errno.
 pub trait Replied<T>: Send + 'static {

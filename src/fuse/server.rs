@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::notify::Invalidator;
 use super::reply::Runner;
-use super::{Adapter, session};
+use super::{Adapter, between, session};
 use crate::fs::Core;
 use crate::index::lasthost::Instance;
 use crate::journal::{Entry, Journal};
@@ -39,7 +39,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Begins to serve the mount of `dev_fuse`, on which hands have been shaken, where the worker before left it.
+    /// Begins to serve the mount of `dev_fuse`, on which hands have been shaken, where the worker before left it: in the
+    /// journal, and in `slots`, which are used where the kernel does not send again what was not answered.
     ///
     /// # Errors
     /// When the backing or the journal cannot be used.
@@ -47,9 +48,11 @@ impl Server {
         config: Arc<Config>,
         dev_fuse: OwnedFd,
         journal: [OwnedFd; 2],
+        slots: OwnedFd,
     ) -> anyhow::Result<Self> {
         let (journal, left) = Journal::open(journal)?;
         let follows = journal.follows_another();
+        let journal = Arc::new(journal);
         let store = Store::open(&config.backing)
             .with_context(|| format!("failed to open the backing {}", config.backing.display()))?;
         let store = Arc::new(store);
@@ -62,23 +65,27 @@ impl Server {
             kernel: Box::new(invalidator.clone()),
             on_step: steps::crash_from_env(),
             spared_threads: SPARED,
-            journal: Arc::new(journal),
+            journal: Arc::clone(&journal),
         };
         let gate = Gate::new(parts).context("failed to start the gate")?;
         if follows {
             gate.takes_over();
         }
-        let core = Core::new(config, store, Arc::clone(&gate))
-            .take_over(left)
+        let core = Core::new(config, store, Arc::clone(&gate));
+        let core = core
+            .take_over(left.clone())
             .context("failed to go on where the worker before ended")?;
         let adapter = Adapter {
             run: Runner::new(core),
         };
-        let session = session::go_on(adapter, &dev_fuse).context("failed to begin a session")?;
+        let resends =
+            session::resend(dev_fuse.as_fd()).context("failed to ask for what was not answered")?;
+        let session = match resends {
+            true => session::go_on(adapter, &dev_fuse).map_err(Into::into),
+            false => between::go_on(adapter, &dev_fuse, &slots.into(), &left, &journal),
+        };
+        let session = session.context("failed to begin a session")?;
         invalidator.attach(session.notifier());
-        if !session::resend(dev_fuse.as_fd()).context("failed to ask for what was not answered")? {
-            log::debug!("this kernel does not send again what a worker did not answer");
-        }
         Ok(Server {
             session,
             gate,

@@ -60,6 +60,10 @@ pub enum Entry {
     },
     /// The worker has lived on with all that was resent: none of it kills.
     Survived,
+    /// A request has been taken from the kernel, which does not send it again; its bytes.
+    Taken { unique: u64, request: Vec<u8> },
+    /// It has been answered.
+    Answered { unique: u64 },
     /// A node is open so often. Of a journal written anew only.
     Open {
         node: u64,
@@ -73,8 +77,6 @@ pub enum Entry {
         who: Who,
         wrote: bool,
     },
-    /// The journal is whole from here on.
-    Whole,
 }
 
 impl Who {

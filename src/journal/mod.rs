@@ -1,31 +1,37 @@
 //! What a worker leaves to the next: who has which file open, who is a ghost, which fences are due.
 //!
-//! Each change is appended to a journal in shared memory before the request that made it is answered. A
-//! worker that dies leaves the journal as it is; the next one replays it. What was answered is in it, and what
-//! was not is resent by the kernel and known again by its number. There are two journals, of which one is
-//! used: when it has grown it is written anew, shortened, into the other.
+//! Each change is appended to a journal in shared memory before the request that made it is answered: its bytes
+//! are copied behind the journal's end, then the end is moved. A worker that dies between the two leaves the journal as
+//! it was; the next one replays it. What was answered is in it, and what was not is resent by the kernel and known
+//! again by its number. There are two journals, of which one is used: when it is full it is written anew, shortened, into
+//! the other.
 
 mod entry;
 mod snapshot;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
-use parking_lot::RwLock;
-use rustix::fs::{MemfdFlags, OFlags};
+use parking_lot::Mutex;
+use rustix::fs::MemfdFlags;
 
 pub use self::entry::{Entry, Who};
 pub use self::snapshot::{Snapshot, UserPart};
+use crate::sys::shared::Shared;
 
 /// What a journal begins with. Its number grows whenever entries change: a worker that does not know them
 /// must not take over.
-const MAGIC: &[u8; 8] = b"lidxjrn1";
+const MAGIC: &[u8; 8] = b"lidxjrn2";
+/// Where its generation stands, and where the end of its entries: 0 while it is being written anew.
+const GENERATION: usize = 8;
+const END: usize = 16;
+const HEADER: usize = 24;
+/// What there is room for behind what a journal begins with, at least, bytes. Written anew takes milliseconds then.
+const ROOM: usize = 1 << 20;
 /// The generation of a journal that no worker has had yet; every worker writes it anew.
 const FIRST: u64 = 1;
-/// A journal shorter than this is never written anew, bytes.
-const SHORT: u64 = 4 << 20;
 
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,16 +49,22 @@ pub enum JournalError {
 
 /// The journal of one mount; the default one keeps nothing.
 #[derive(Debug, Default)]
-pub struct Journal(Option<RwLock<Pair>>);
+pub struct Journal(Option<Mutex<Pair>>);
 
 /// The journal in use and the other.
 #[derive(Debug)]
 struct Pair {
-    used: File,
-    other: File,
+    used: Half,
+    other: Half,
     generation: u64,
-    /// How long the journal may become, bytes.
-    limit: u64,
+}
+
+/// One of the two.
+#[derive(Debug)]
+struct Half {
+    file: File,
+    memory: Shared,
+    end: usize,
 }
 
 impl Journal {
@@ -61,19 +73,16 @@ impl Journal {
     /// # Errors
     /// As `memfd_create(2)`.
     pub fn make(instance: u128) -> Result<[OwnedFd; 2], JournalError> {
-        let make = |name: &str| -> io::Result<OwnedFd> {
-            let fd = rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?;
-            rustix::fs::fcntl_setfl(&fd, OFlags::APPEND)?;
-            Ok(fd)
+        let make = |name: &str| -> io::Result<File> {
+            Ok(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC)?.into())
         };
         let pair = [make("listindexfs-a")?, make("listindexfs-b")?];
         let snapshot = Snapshot {
             instance,
             ..Snapshot::default()
         };
-        let mut first = File::from(pair[0].try_clone()?);
-        first.write_all(&whole(FIRST, &snapshot)?)?;
-        Ok(pair)
+        Half::new(pair[0].try_clone()?)?.write_anew(FIRST, &snapshot, 0)?;
+        Ok(pair.map(OwnedFd::from))
     }
 
     /// Whether this program understands what the last worker left, without taking it over.
@@ -84,7 +93,7 @@ impl Journal {
         for fd in pair {
             let mut magic = [0; MAGIC.len()];
             let len = rustix::io::pread(fd, &mut magic, 0).map_err(io::Error::from)?;
-            if len == MAGIC.len() && magic != *MAGIC {
+            if len == MAGIC.len() && magic != *MAGIC && magic != [0; MAGIC.len()] {
                 return Err(JournalError::Version);
             }
         }
@@ -106,18 +115,17 @@ impl Journal {
         };
         let (generation, snapshot) = found;
         let mut pair = Pair {
-            used,
-            other,
+            used: Half::new(used)?,
+            other: Half::new(other)?,
             generation,
-            limit: 0,
         };
-        pair.write_anew(&snapshot)?;
-        Ok((Journal(Some(RwLock::new(pair))), snapshot))
+        pair.write_anew(&snapshot, 0)?;
+        Ok((Journal(Some(Mutex::new(pair))), snapshot))
     }
 
     /// Whether another worker has had it before. To be asked before anything is appended.
     pub fn follows_another(&self) -> bool {
-        let pair = self.0.as_ref().map(RwLock::read);
+        let pair = self.0.as_ref().map(Mutex::lock);
         pair.is_some_and(|pair| pair.generation > FIRST + 1)
     }
 
@@ -128,19 +136,11 @@ impl Journal {
     pub fn append(&self, entry: &Entry) -> io::Result<()> {
         let Some(pair) = &self.0 else { return Ok(()) };
         let frame = frame(entry)?;
-        let long = {
-            let pair = pair.read();
-            // One write(2) at the end of the file: entries of several threads do not mix.
-            (&pair.used).write_all(&frame)?;
-            rustix::fs::tell(&pair.used).map_err(io::Error::from)? > pair.limit
-        };
-        if long {
-            let mut pair = pair.write();
-            if pair.used.metadata()?.len() > pair.limit {
-                pair.shorten()?;
-            }
+        let mut pair = pair.lock();
+        if !pair.used.has_room(frame.len()) {
+            pair.shorten(frame.len())?;
         }
-        Ok(())
+        pair.used.append(&frame)
     }
 
     /// The same, where nothing can be done about an error but to tell.
@@ -152,9 +152,10 @@ impl Journal {
 }
 
 impl Pair {
-    fn shorten(&mut self) -> io::Result<()> {
-        match replay(&self.used) {
-            Ok(Some((_, snapshot))) => self.write_anew(&snapshot),
+    /// With room for `more` bytes.
+    fn shorten(&mut self, more: usize) -> io::Result<()> {
+        match replay(&self.used.file) {
+            Ok(Some((_, snapshot))) => self.write_anew(&snapshot, more),
             Ok(None) | Err(JournalError::Broken | JournalError::Version) => {
                 Err(io::Error::other("cannot be read back"))
             }
@@ -163,26 +164,62 @@ impl Pair {
     }
 
     /// Into the other journal, which counts once it is whole; then that is the one in use.
-    fn write_anew(&mut self, snapshot: &Snapshot) -> io::Result<()> {
-        let bytes = whole(self.generation + 1, snapshot)?;
-        self.other.set_len(0)?;
-        self.other.write_all(&bytes)?;
+    fn write_anew(&mut self, snapshot: &Snapshot, more: usize) -> io::Result<()> {
+        self.other.write_anew(self.generation + 1, snapshot, more)?;
         std::mem::swap(&mut self.used, &mut self.other);
         self.generation += 1;
-        self.limit = SHORT + 4 * bytes.len() as u64;
-        self.other.set_len(0)
+        self.other.clear();
+        Ok(())
     }
 }
 
-/// A whole journal: what it is, its generation, the snapshot's entries, and word that it is whole.
-fn whole(generation: u64, snapshot: &Snapshot) -> io::Result<Vec<u8>> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&generation.to_le_bytes());
-    for entry in snapshot.entries() {
-        bytes.extend_from_slice(&frame(&entry)?);
+impl Half {
+    fn new(file: File) -> io::Result<Self> {
+        let memory = Shared::map(&file, 0, ROOM)?;
+        Ok(Half {
+            file,
+            memory,
+            end: HEADER,
+        })
     }
-    bytes.extend_from_slice(&frame(&Entry::Whole)?);
-    Ok(bytes)
+
+    fn clear(&mut self) {
+        self.memory.store(END, 0);
+        self.end = HEADER;
+    }
+
+    fn has_room(&self, more: usize) -> bool {
+        more <= self.memory.len() - self.end
+    }
+
+    fn append(&mut self, frame: &[u8]) -> io::Result<()> {
+        if !self.has_room(frame.len()) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.memory.write(self.end, frame);
+        self.end += frame.len();
+        self.memory.store(END, self.end as u64);
+        Ok(())
+    }
+
+    /// What it is, its generation, the snapshot's entries, and last that it is whole.
+    fn write_anew(&mut self, generation: u64, snapshot: &Snapshot, more: usize) -> io::Result<()> {
+        self.clear();
+        let mut entries = Vec::new();
+        for entry in snapshot.entries() {
+            entries.extend_from_slice(&frame(&entry)?);
+        }
+        let len = HEADER + 2 * entries.len() + more + ROOM;
+        if len > self.memory.len() {
+            self.memory = Shared::map(&self.file, 0, len)?;
+        }
+        self.memory.write(0, MAGIC);
+        self.memory.store(GENERATION, generation);
+        self.memory.write(HEADER, &entries);
+        self.end = HEADER + entries.len();
+        self.memory.store(END, self.end as u64);
+        Ok(())
+    }
 }
 
 /// An entry with its length before it.
@@ -193,32 +230,30 @@ fn frame(entry: &Entry) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A journal's generation and what its entries come to; `None` when it is not whole. What stands torn at its end
-/// was never answered.
+/// A journal's generation and what its entries come to; `None` when it is not whole.
 fn replay(file: &File) -> Result<Option<(u64, Snapshot)>, JournalError> {
-    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, 0)?;
-    let Some((magic, rest)) = bytes.split_at_checked(MAGIC.len()) else {
+    let mut header = [0; HEADER];
+    if file.read_at(&mut header, 0)? < HEADER {
         return Ok(None);
-    };
-    if magic != MAGIC {
+    }
+    let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| header[at + i]));
+    let end = usize::try_from(number(END)).map_err(io::Error::other)?;
+    if header[..MAGIC.len()] != *MAGIC && header[..MAGIC.len()] != [0; MAGIC.len()] {
         return Err(JournalError::Version);
     }
-    let Some((generation, mut rest)) = rest.split_first_chunk() else {
+    let Some(len) = end.checked_sub(HEADER) else {
         return Ok(None);
     };
-    let (mut snapshot, mut is_whole) = (Snapshot::default(), false);
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, HEADER as u64)?;
+    let (mut snapshot, mut rest) = (Snapshot::default(), bytes.as_slice());
     while let Some((len, after)) = rest.split_first_chunk() {
-        let Some((entry, after)) = after.split_at_checked(u32::from_le_bytes(*len) as usize) else {
-            break;
-        };
-        match postcard::from_bytes(entry).map_err(|_| JournalError::Broken)? {
-            Entry::Whole => is_whole = true,
-            entry => snapshot.apply(entry),
-        }
+        let len = u32::from_le_bytes(*len) as usize;
+        let (entry, after) = after.split_at_checked(len).ok_or(JournalError::Broken)?;
+        snapshot.apply(postcard::from_bytes(entry).map_err(|_| JournalError::Broken)?);
         rest = after;
     }
-    Ok(is_whole.then_some((u64::from_le_bytes(*generation), snapshot)))
+    Ok(Some((number(GENERATION), snapshot)))
 }
 
 #[cfg(test)]

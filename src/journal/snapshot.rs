@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub open: HashMap<u64, (u32, Option<Vec<u8>>)>,
     /// By user.
     pub users: HashMap<Vec<u8>, UserPart>,
+    /// The requests that were taken and not answered, where the kernel does not send them again.
+    pub taken: HashMap<u64, Vec<u8>>,
     pub(super) done: VecDeque<u64>,
     pub(super) renames: VecDeque<(u64, u64)>,
     /// How many workers have died with a request in their hands, and its user if he is known.
@@ -105,6 +107,8 @@ impl Snapshot {
                 tried.1 = user.or(tried.1.take());
             }
             Entry::Survived => self.tried.clear(),
+            Entry::Taken { unique, request } => drop(self.taken.insert(unique, request)),
+            Entry::Answered { unique } => drop(self.taken.remove(&unique)),
             Entry::Open { node, times, user } => {
                 self.open.insert(node, (times, user));
             }
@@ -117,7 +121,6 @@ impl Snapshot {
                 let part = self.users.entry(user).or_default();
                 part.holders.push((handles, who, wrote));
             }
-            Entry::Whole => {}
         }
     }
 
@@ -186,7 +189,12 @@ impl Snapshot {
                 times: *times,
                 user: user.clone(),
             });
+        let taken = self.taken.iter().map(|(unique, request)| Entry::Taken {
+            unique: *unique,
+            request: request.clone(),
+        });
         std::iter::once(Entry::Instance(self.instance))
+            .chain(taken)
             .chain(done)
             .chain(renames)
             .chain(tried)

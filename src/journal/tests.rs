@@ -65,6 +65,9 @@ fn entry() -> impl Strategy<Value = Entry> {
             user: known.then(|| user(1)),
         }),
         Just(Entry::Survived),
+        (1..9_u64, prop::collection::vec(any::<u8>(), 0..9))
+            .prop_map(|(unique, request)| Entry::Taken { unique, request }),
+        (1..9_u64).prop_map(|unique| Entry::Answered { unique }),
     ]
 }
 
@@ -92,13 +95,16 @@ proptest! {
     }
 }
 
+/// The worker dies when it has copied an entry and not moved the end yet.
 #[test]
 fn what_is_torn_at_the_end_does_not_count() {
     let pair = Journal::make(1).expect("a journal");
     let (journal, before) = Journal::open(cloned(&pair)).expect("opens");
     let whole = frame(&Entry::Done { unique: 5 }).expect("a frame");
-    let torn = |file: &File| { file }.write_all(&whole[..whole.len() - 1]);
-    torn(&journal.0.as_ref().expect("kept").read().used).expect("written");
+    {
+        let used = &mut journal.0.as_ref().expect("kept").lock().used;
+        used.memory.write(used.end, &whole);
+    }
     let (_, after) = Journal::open(pair).expect("opens");
     assert_eq!(after, before);
 }
@@ -111,22 +117,53 @@ fn a_journal_that_was_being_written_anew_does_not_count() {
         .append(&Entry::Done { unique: 5 })
         .expect("appended");
     {
-        let pair = journal.0.as_ref().expect("kept").read();
-        let half = whole(99, &Snapshot::default()).expect("bytes");
-        (&pair.other)
-            .write_all(&half[..half.len() - 1])
+        let other = &mut journal.0.as_ref().expect("kept").lock().other;
+        other
+            .write_anew(99, &Snapshot::default(), 0)
             .expect("written");
+        other.memory.store(END, 0); // as it is until the last step
     }
     let (_, found) = Journal::open(pair).expect("opens");
     assert!(found.is_done(5) && found.instance == 1);
 }
 
 #[test]
+fn an_entry_may_be_longer_than_a_new_journal() {
+    let pair = Journal::make(1).expect("a journal");
+    let (journal, _) = Journal::open(cloned(&pair)).expect("opens");
+    let (unique, request) = (1, vec![7; 2 * ROOM]);
+    let taken = Entry::Taken { unique, request };
+    journal.append(&taken).expect("appended");
+    journal.append(&taken).expect("appended");
+    let (_, found) = Journal::open(pair).expect("opens");
+    assert_eq!(found.taken[&1].len(), 2 * ROOM);
+}
+
+/// What is left can be longer than a new journal.
+#[test]
+fn it_grows_with_what_has_to_be_kept() {
+    let pair = Journal::make(1).expect("a journal");
+    let (journal, _) = Journal::open(cloned(&pair)).expect("opens");
+    let many = 30_000;
+    for node in 0..many {
+        let by = Some((format!("user{node}").into_bytes(), who(1)));
+        let unique = node;
+        journal
+            .append(&Entry::Opened { unique, node, by })
+            .expect("appended");
+    }
+    let (_, found) = Journal::open(pair).expect("opens");
+    assert_eq!(
+        (found.open.len(), found.users.len()),
+        (many as usize, many as usize)
+    );
+}
+
+#[test]
 fn one_of_another_version_is_refused() {
     let pair = Journal::make(1).expect("a journal");
     let file = File::from(pair[1].try_clone().expect("dup"));
-    (&file)
-        .write_all(b"lidxjrn9 and what comes then")
+    file.write_all_at(b"lidxjrn9 and what comes then", 0)
         .expect("written");
     assert!(matches!(Journal::check(&pair), Err(JournalError::Version)));
     assert!(matches!(Journal::open(pair), Err(JournalError::Version)));
@@ -153,7 +190,7 @@ fn it_is_written_anew_before_it_grows_without_bound() {
         journal.append(&released).expect("appended");
     }
     let longest = |fd: &OwnedFd| rustix::fs::fstat(fd).expect("fstat").st_size as u64;
-    assert!(pair.iter().map(longest).sum::<u64>() < 2 * SHORT);
+    assert!(pair.iter().map(longest).sum::<u64>() < 4 * ROOM as u64);
     let (_, found) = Journal::open(pair).expect("opens");
     assert!(found.open.is_empty() && found.users.is_empty());
     assert!(found.is_done(99_999) && !found.is_done(1));

@@ -1,5 +1,7 @@
 //! The backing: node ids for what lies in it, and opening by node id, beneath the root only.
 
+pub mod dirs;
+pub mod known;
 pub mod opens;
 pub mod orphans;
 
@@ -7,10 +9,13 @@ use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 
+use self::dirs::{Dir, Dirs};
+use self::known::Known;
 use crate::sys::handle;
 
 /// The directory in the backing's root that the mount never shows: the lock, and files unlinked while open.
@@ -45,6 +50,8 @@ pub struct Store {
     proc_fds: OwnedFd,
     /// Where the root was when it was last asked.
     root_path: RwLock<Vec<u8>>,
+    known: Known,
+    dirs: Dirs,
 }
 
 impl Store {
@@ -72,6 +79,8 @@ impl Store {
             root_id,
             proc_fds,
             root_path,
+            known: Known::default(),
+            dirs: Dirs::default(),
         };
         orphans::prepare(&store)?;
         Ok(store)
@@ -116,6 +125,17 @@ impl Store {
         })
     }
 
+    /// Status of a node.
+    ///
+    /// # Errors
+    /// As [`Store::open_node`].
+    pub fn attr(&self, node: Node) -> io::Result<Attr> {
+        match self.dirs.known(node) {
+            Some(dir) => self.attr_of(node, &dir),
+            None => self.attr_of(node, self.open_node(node, OFlags::PATH)?),
+        }
+    }
+
     /// Opens a node.
     ///
     /// # Errors
@@ -125,12 +145,22 @@ impl Store {
         handle::open(self.layout, self.root.as_fd(), id, flags)
     }
 
-    /// Opens a directory node to look names up in it.
+    /// A directory node to look names up in it.
     ///
     /// # Errors
     /// As [`Store::open_node`].
-    pub fn open_dir(&self, node: Node) -> io::Result<OwnedFd> {
-        self.open_node(node, OFlags::PATH | OFlags::DIRECTORY)
+    pub fn dir(&self, node: Node) -> io::Result<Arc<Dir>> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        self.dirs.get(node, || self.open_node(node, flags))
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// As `rmdir(2)`.
+    pub fn rmdir(&self, dir: impl AsFd, name: &CStr) -> io::Result<()> {
+        self.dirs.forget(self.node_at(&dir, name)?);
+        Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
     }
 
     /// Opens a directory node to list it, which a descriptor for looking up does not serve.
@@ -156,6 +186,11 @@ impl Store {
             Mode::empty(),
             beneath,
         )?)
+    }
+
+    /// Where files are, as far as it is remembered.
+    pub fn known(&self) -> &Known {
+        &self.known
     }
 
     /// The root itself, for `statvfs` and for what is made in it.

@@ -54,45 +54,52 @@ impl Store {
         if FileType::from_raw_mode(attr.stat.st_mode) == FileType::Directory {
             return Err(Errno::ISDIR.into());
         }
-        opens.with(attr.node, |open| match open {
-            Some(open) if self.links(&dir, name)? == 1 => {
-                rustix::fs::renameat(&dir, name, &self.root, orphan_path(attr.node))?;
-                open.orphan = true;
-                Ok(())
+        opens.with(attr.node, |open| {
+            let _names = self.known.change(attr.node);
+            match open {
+                Some(open) if self.links(&dir, name)? == 1 => {
+                    rustix::fs::renameat(&dir, name, &self.root, orphan_path(attr.node))?;
+                    open.orphan = true;
+                    Ok(())
+                }
+                _ => Ok(rustix::fs::unlinkat(&dir, name, AtFlags::empty())?),
             }
-            _ => Ok(rustix::fs::unlinkat(&dir, name, AtFlags::empty())?),
         })
     }
 
-    /// Renames `from` over `to`, both names in `dirs`; a file that `to` names and somebody has open becomes
-    /// an orphan. No OPEN of it comes between. That takes two steps: `begins` is told before the first what is renamed.
+    /// Renames `from`, which is `moved`, over `to`, both names in `dirs`; a file that `to` names and somebody has open
+    /// becomes an orphan. No OPEN of it comes between. That takes two steps: `begins` is told before the first.
     ///
     /// # Errors
     /// As `rename(2)`.
     pub fn replace<O: Clone>(
         &self,
         opens: &Opens<O>,
-        dirs: (&OwnedFd, &OwnedFd),
-        from: &CStr,
+        dirs: (impl AsFd, impl AsFd),
+        (from, moved): (&CStr, Node),
         to: &CStr,
-        begins: impl FnOnce(Node) -> io::Result<()>,
+        begins: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
-        let rename = || Ok(rustix::fs::renameat(dirs.0, from, dirs.1, to)?);
-        let node = match self.node_at(dirs.1, to) {
+        let _names = self.known.change(moved);
+        let rename = || Ok(rustix::fs::renameat(&dirs.0, from, &dirs.1, to)?);
+        let node = match self.node_at(&dirs.1, to) {
             Ok(node) => node,
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return rename(),
             Err(e) => return Err(e),
         };
-        opens.with(node, |open| match open {
-            Some(open) if self.links(dirs.1, to)? == 1 && self.node_at(dirs.0, from)? != node => {
-                begins(self.node_at(dirs.0, from)?)?;
-                // Exchanged first and moved away then: a second link would need an inode more.
-                rustix::fs::renameat_with(dirs.0, from, dirs.1, to, RenameFlags::EXCHANGE)?;
-                rustix::fs::renameat(dirs.0, from, &self.root, orphan_path(node))?;
-                open.orphan = true;
-                Ok(())
+        opens.with(node, |open| {
+            let _names = self.known.change(node);
+            match open {
+                Some(open) if self.links(&dirs.1, to)? == 1 && moved != node => {
+                    begins()?;
+                    // Exchanged first and moved away then: a second link would need an inode more.
+                    rustix::fs::renameat_with(&dirs.0, from, &dirs.1, to, RenameFlags::EXCHANGE)?;
+                    rustix::fs::renameat(&dirs.0, from, &self.root, orphan_path(node))?;
+                    open.orphan = true;
+                    Ok(())
+                }
+                _ => rename(),
             }
-            _ => rename(),
         })
     }
 
@@ -103,7 +110,7 @@ impl Store {
     pub fn orphan<O: Clone>(
         &self,
         opens: &Opens<O>,
-        dir: &OwnedFd,
+        dir: impl AsFd,
         name: &CStr,
         node: Node,
     ) -> io::Result<()> {

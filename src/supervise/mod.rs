@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::io::FdFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::journal::Journal;
 use crate::user::claim::random_u128;
+use crate::user::steps;
 
 /// This very program, also when another has been installed in its place.
 const THIS_PROGRAM: &str = "/proc/self/exe";
@@ -53,14 +54,12 @@ pub struct Invocation {
 #[derive(Debug)]
 pub struct Supervisor {
     invocation: Invocation,
-    /// `/dev/fuse`, the two journals, the backing's lock: in the order of [`worker::Inherited`].
-    kept: [OwnedFd; 4],
+    /// `/dev/fuse`, the two journals, the readers' memory, the backing's lock: in the order of [`worker::Inherited`].
+    kept: [OwnedFd; 5],
     /// While it is open the supervisor lives.
     life: (OwnedFd, OwnedFd),
     /// How many workers in a row died soon.
     soon: Mutex<u32>,
-    /// The kernel sends again what a worker did not answer.
-    resends: bool,
     /// What workers are started from: it stays what it was when another is installed in its place.
     program: Mutex<OwnedFd>,
     /// Where this program was installed when the mount was made.
@@ -94,14 +93,10 @@ impl Supervisor {
     ///
     /// # Errors
     /// When there is no memory or no descriptor.
-    pub fn new(
-        invocation: Invocation,
-        dev_fuse: OwnedFd,
-        lock: OwnedFd,
-        resends: bool,
-    ) -> anyhow::Result<Self> {
+    pub fn new(invocation: Invocation, dev_fuse: OwnedFd, lock: OwnedFd) -> anyhow::Result<Self> {
         let [a, b] = Journal::make(random_u128())?;
-        let kept = [dev_fuse, a, b, lock];
+        let slots = rustix::fs::memfd_create("listindexfs-readers", MemfdFlags::CLOEXEC)?;
+        let kept = [dev_fuse, a, b, slots, lock];
         let life = pipe_with(PipeFlags::CLOEXEC)?;
         for fd in kept.iter().chain([&life.0]) {
             rustix::io::fcntl_setfd(fd, FdFlags::empty())?; // workers inherit them
@@ -111,7 +106,6 @@ impl Supervisor {
             kept,
             life,
             soon: Mutex::default(),
-            resends,
             program: Mutex::new(open_program(Path::new(THIS_PROGRAM))?),
             installed: std::fs::read_link(THIS_PROGRAM)?,
         })
@@ -139,11 +133,6 @@ impl Supervisor {
     /// # Errors
     /// When it could not; it has ended then.
     pub fn start_successor(&self) -> anyhow::Result<Worker> {
-        if !self.resends {
-            bail!(
-                "this kernel (before 6.9) would leave calls without an answer: unmount and mount"
-            );
-        }
         let name = self.installed.display();
         let program = open_program(&self.installed).with_context(|| format!("{name}"))?;
         let mut worker = self
@@ -201,6 +190,7 @@ impl Supervisor {
         }
         if !first {
             command.env_remove(worker::CRASH_AT);
+            command.env_remove(steps::LOSES);
         }
         // A signal from the terminal is for the supervisor alone.
         command.process_group(0).stdin(Stdio::null());

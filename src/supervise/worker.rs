@@ -27,7 +27,7 @@ pub(super) const GO: &[u8] = b"go";
 
 /// The descriptors that a worker is started with.
 #[derive(Clone, Debug)]
-pub struct Inherited([i32; 6]);
+pub struct Inherited([i32; 7]);
 
 impl FromStr for Inherited {
     type Err = String;
@@ -35,8 +35,10 @@ impl FromStr for Inherited {
     fn from_str(text: &str) -> Result<Self, String> {
         let numbers: Result<Vec<i32>, _> = text.split(',').map(str::parse).collect();
         let numbers = numbers.map_err(|e| e.to_string())?;
-        let six = numbers.try_into().map_err(|_| "six descriptors are wanted");
-        six.map(Self).map_err(str::to_owned)
+        let seven = numbers
+            .try_into()
+            .map_err(|_| "seven descriptors are wanted");
+        seven.map(Self).map_err(str::to_owned)
     }
 }
 
@@ -47,12 +49,19 @@ impl FromStr for Inherited {
 pub fn run(config: Config, inherited: &Inherited, standby: bool) -> Result<(), Failure> {
     let told = |e: io::Error| Failure::usage(format!("--worker is for listindexfs itself: {e}"));
     let adopted = inherited.0.map(adopt);
-    let [dev_fuse, a, b, lock, life, report] = adopted;
+    let [dev_fuse, a, b, slots, lock, life, report] = adopted;
     let (dev_fuse, lock) = (dev_fuse.map_err(told)?, lock.map_err(told)?);
     let journal = [a.map_err(told)?, b.map_err(told)?];
     let mut report = UnixStream::from(report.map_err(told)?);
-    let served = wait_for_turn(standby, &journal, &mut report)
-        .and_then(|()| serve(config, dev_fuse, journal, life.map_err(told)?));
+    let served = wait_for_turn(standby, &journal, &mut report).and_then(|()| {
+        serve(
+            config,
+            dev_fuse,
+            journal,
+            slots.map_err(told)?,
+            life.map_err(told)?,
+        )
+    });
     drop(lock); // held until here
     served.map_err(|e| {
         let line = format!("{e:#}");
@@ -83,11 +92,12 @@ fn serve(
     config: Config,
     dev_fuse: OwnedFd,
     journal: [OwnedFd; 2],
+    slots: OwnedFd,
     life: OwnedFd,
 ) -> anyhow::Result<()> {
     prepare_process()?;
     watch_supervisor(life)?;
-    let server = Server::start(Arc::new(config), dev_fuse, journal)?;
+    let server = Server::start(Arc::new(config), dev_fuse, journal, slots)?;
     server.run().context("the session broke off")
 }
 

@@ -6,3 +6,4 @@ pub mod fd;
 pub mod handle;
 pub mod lock;
 pub mod process;
+pub mod shared;

@@ -102,6 +102,7 @@ fn remove(gate: &Gate, dir: &OwnedFd, name: &CStr) -> io::Result<()> {
     let attr = gate.store.attr_at(dir, name)?;
     // A directory that happens to have such a name is not Dovecot's.
     if FileType::from_raw_mode(attr.stat.st_mode) != FileType::Directory {
+        let _names = gate.store.known().change(attr.node);
         rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
         gate.kernel.gone(attr.node);
     }

@@ -128,6 +128,26 @@ pub fn die_after(request: &str) {
     }
 }
 
+/// What makes the first worker of a mount die, in debug builds, when it has read a request of this operation (a
+/// number of `enum fuse_opcode`) and not noted it yet.
+pub const LOSES: &str = "LISTINDEXFS_WORKER_LOSES";
+
+/// In debug builds: SIGKILL to ourselves where [`LOSES`] names the operation.
+#[cfg(debug_assertions)]
+pub fn lose(operation: u32) {
+    use std::sync::LazyLock;
+    static NAMED: LazyLock<Option<u32>> =
+        LazyLock::new(|| std::env::var(LOSES).ok().and_then(|text| text.parse().ok()));
+    if *NAMED == Some(operation) {
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+}
+
+/// Release builds lose nothing on purpose.
+#[cfg(not(debug_assertions))]
+pub fn lose(_operation: u32) {}
+
 /// In debug builds: an abort at each LOOKUP of the name that `LISTINDEXFS_WORKER_DIES_OF` gives; an exit or a panic if that
 /// is its name.
 #[cfg(debug_assertions)]
@@ -142,6 +162,18 @@ pub fn die_of(name: &std::ffi::OsStr) {
             _ => std::process::abort(),
         }
     }
+}
+
+/// In debug builds: whether the kernel is to be taken for one before 6.9, as `LISTINDEXFS_NO_RESEND` says.
+#[cfg(debug_assertions)]
+pub fn no_resend() -> bool {
+    std::env::var_os("LISTINDEXFS_NO_RESEND").is_some()
+}
+
+/// Release builds take the kernel for what it is.
+#[cfg(not(debug_assertions))]
+pub fn no_resend() -> bool {
+    false
 }
 
 /// Release builds know no crash points.

@@ -1,0 +1,107 @@
+//! Directories in which names are looked up and made, kept open: opening one by its handle each time costs as much as
+//! what is done in it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+use dashmap::DashMap;
+
+use super::Node;
+
+/// So many are kept open; then all are let go.
+const MOST: usize = 1024;
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    /// The components of its path below the root, where that never changes.
+    path: OnceLock<Vec<Vec<u8>>>,
+}
+
+impl Dir {
+    /// Its path, if it is known.
+    pub fn path(&self) -> Option<&[Vec<u8>]> {
+        self.path.get().map(Vec::as_slice)
+    }
+
+    /// Its path is this as long as it exists.
+    pub fn keep_path(&self, path: Vec<Vec<u8>>) {
+        // Said twice it is the same path.
+        let _ = self.path.set(path);
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The directories that are kept open.
+#[derive(Debug, Default)]
+pub struct Dirs(DashMap<Node, Arc<Dir>>);
+
+impl Dirs {
+    /// The directory, opened by `open` unless it is.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub fn get(
+        &self,
+        node: Node,
+        open: impl FnOnce() -> io::Result<OwnedFd>,
+    ) -> io::Result<Arc<Dir>> {
+        if let Some(dir) = self.known(node) {
+            return Ok(dir);
+        }
+        let dir = Arc::new(Dir {
+            fd: open()?,
+            path: OnceLock::new(),
+        });
+        if self.0.len() >= MOST {
+            self.0.clear();
+        }
+        self.0.insert(node, Arc::clone(&dir));
+        Ok(dir)
+    }
+
+    /// The directory, if it is open.
+    pub fn known(&self, node: Node) -> Option<Arc<Dir>> {
+        self.0.get(&node).map(|dir| Arc::clone(&dir))
+    }
+
+    /// The directory is about to be removed.
+    pub fn forget(&self, node: Node) {
+        self.0.remove(&node);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> io::Result<OwnedFd> {
+        Ok(std::fs::File::open("/")?.into())
+    }
+
+    #[test]
+    fn one_that_is_open_is_not_opened_again() {
+        let dirs = Dirs::default();
+        let first = dirs.get(Node(1), open).unwrap();
+        let second = dirs.get(Node(1), || panic!("opened again")).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+        dirs.forget(Node(1));
+        assert!(!Arc::ptr_eq(&first, &dirs.get(Node(1), open).unwrap()));
+    }
+
+    #[test]
+    fn only_so_many_are_kept_open() {
+        let dirs = Dirs::default();
+        for node in 0..=MOST as u64 {
+            dirs.get(Node(node), open).unwrap();
+        }
+        assert_eq!(dirs.0.len(), 1);
+    }
+}
