@@ -9,6 +9,7 @@ pub mod fs;
 pub mod fuse;
 pub mod index;
 pub mod journal;
+pub mod keep;
 pub mod log_limit;
 pub mod mountinfo;
 pub mod options;

@@ -15,7 +15,8 @@ use support::dovecot::Dovecot;
 use support::mount::{Mount, Options, program};
 use support::ops::Random;
 use support::rounds::Rounds;
-use support::{Config, DOVECOT, FUSE, Lab, ROOT, Site, eventually, lacks, message, process};
+use support::vm::Guest;
+use support::{Config, DOVECOT, FUSE, Lab, ROOT, Site, VM, eventually, lacks, message, process};
 
 /// How long each load lasts, unless `LISTINDEXFS_TAKEOVER_SECONDS` says otherwise.
 const LOAD: Duration = Duration::from_secs(20);
@@ -217,6 +218,20 @@ fn a_worker_is_killed_before_linux_6_9() {
         |_, options| options.env("LISTINDEXFS_NO_RESEND", "1"),
         |_, worker| process::signal(worker, Signal::KILL),
     );
+}
+
+/// On the kernel of Debian 12, which does not send again what was not answered.
+#[test]
+fn a_worker_is_killed_on_linux_6_1() {
+    if lacks(&[ROOT, VM]) {
+        return;
+    }
+    let guest = Guest {
+        options: &["--kernel", "bookworm", "--no-mount"],
+        env: &["LISTINDEXFS_TAKEOVER_SECONDS=10"],
+        args: &["--exact", "--nocapture", "a_worker_is_killed"],
+    };
+    println!("{}", guest.run());
 }
 
 /// Stopped, it would hang for ever: the watchdog kills it.

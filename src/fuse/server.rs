@@ -16,6 +16,7 @@ use super::{Adapter, between, session};
 use crate::fs::Core;
 use crate::index::lasthost::Instance;
 use crate::journal::{Entry, Journal};
+use crate::keep;
 use crate::options::Config;
 use crate::store::Store;
 use crate::user::gate::{Gate, Parts};
@@ -71,10 +72,13 @@ impl Server {
         if follows {
             gate.takes_over();
         }
-        let core = Core::new(config, store, Arc::clone(&gate));
+        let core = Core::new(Arc::clone(&config), Arc::clone(&store), Arc::clone(&gate));
         let core = core
             .take_over(left.clone())
             .context("failed to go on where the worker before ended")?;
+        if !left.swept {
+            keep::start(&config, &store, &gate).context("failed to start sweeping")?;
+        }
         let adapter = Adapter {
             run: Runner::new(core),
         };

@@ -60,6 +60,8 @@ pub enum Entry {
     },
     /// The worker has lived on with all that was resent: none of it kills.
     Survived,
+    /// What an earlier mount left in the backing has been removed.
+    Swept,
     /// A request has been taken from the kernel, which does not send it again; its bytes.
     Taken { unique: u64, request: Vec<u8> },
     /// It has been answered.

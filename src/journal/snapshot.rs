@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub open: HashMap<u64, (u32, Option<Vec<u8>>)>,
     /// By user.
     pub users: HashMap<Vec<u8>, UserPart>,
+    /// What an earlier mount left in the backing has been removed.
+    pub swept: bool,
     /// The requests that were taken and not answered, where the kernel does not send them again.
     pub taken: HashMap<u64, Vec<u8>>,
     pub(super) done: VecDeque<u64>,
@@ -107,6 +109,7 @@ impl Snapshot {
                 tried.1 = user.or(tried.1.take());
             }
             Entry::Survived => self.tried.clear(),
+            Entry::Swept => self.swept = true,
             Entry::Taken { unique, request } => drop(self.taken.insert(unique, request)),
             Entry::Answered { unique } => drop(self.taken.remove(&unique)),
             Entry::Open { node, times, user } => {
@@ -194,6 +197,7 @@ impl Snapshot {
             request: request.clone(),
         });
         std::iter::once(Entry::Instance(self.instance))
+            .chain(self.swept.then_some(Entry::Swept))
             .chain(taken)
             .chain(done)
             .chain(renames)

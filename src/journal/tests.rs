@@ -64,7 +64,7 @@ fn entry() -> impl Strategy<Value = Entry> {
             times: 1,
             user: known.then(|| user(1)),
         }),
-        Just(Entry::Survived),
+        prop_oneof![Just(Entry::Survived), Just(Entry::Swept)],
         (1..9_u64, prop::collection::vec(any::<u8>(), 0..9))
             .prop_map(|(unique, request)| Entry::Taken { unique, request }),
         (1..9_u64).prop_map(|unique| Entry::Answered { unique }),

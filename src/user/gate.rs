@@ -3,6 +3,7 @@
 //! One run per user at a time, on the threads of the NFS mount that holds INDEX; readers never wait.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use super::ghosts::{Ghost, Why};
 use super::housekeeper::Housekeeper;
 use super::local;
 use super::process::{Caller, Process, Processes};
+use super::record::Kept;
 use parking_lot::MutexGuard;
 
 use super::Kernel;
@@ -111,7 +113,7 @@ impl Gate {
     ///
     /// # Errors
     /// When `/proc` cannot be read or no thread can be started.
-    pub fn new(parts: Parts) -> std::io::Result<Arc<Self>> {
+    pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let Parts {
             config,
             store,
@@ -375,11 +377,28 @@ impl Gate {
         self.kick(state, &mut inner);
     }
 
-    /// Drops an idle user's local files. `false` when he is not idle: a run is under way, or files are open.
+    /// Drops an idle user's local files. `false` when he is not idle: a run is under way, or files are open; or when word
+    /// of ghosts has to stay.
     ///
     /// # Errors
     /// When the backing cannot be changed.
-    pub fn evict(self: &Arc<Self>, user: &User) -> std::io::Result<bool> {
+    pub fn evict(self: &Arc<Self>, user: &User) -> io::Result<bool> {
+        self.drop_local(user, |kept| kept != Kept::Haunted)
+    }
+
+    /// The same of what an earlier mount has left. `false` also when there is nothing.
+    ///
+    /// # Errors
+    /// As [`Gate::evict`].
+    pub fn drop_leftovers(self: &Arc<Self>, user: &User) -> io::Result<bool> {
+        Ok(local::is_left(self, user)? && self.drop_local(user, |kept| kept == Kept::Nothing)?)
+    }
+
+    fn drop_local(
+        self: &Arc<Self>,
+        user: &User,
+        may_go: impl FnOnce(Kept) -> bool,
+    ) -> io::Result<bool> {
         let state = self.user(user);
         {
             let mut inner = state.lock();
@@ -392,6 +411,9 @@ impl Gate {
             gate: self,
             state: &state,
         };
+        if !may_go(local::read(self, user)?) {
+            return Ok(false);
+        }
         state.void(); // before files are looked for: an opener with a verdict must ask again
         let Ok(_taken) = state.take() else {
             return Ok(false);

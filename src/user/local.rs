@@ -46,6 +46,23 @@ pub fn read(gate: &Gate, user: &User) -> io::Result<Kept> {
     Ok(Kept::parse(&text, gate.instance))
 }
 
+/// Whether there are files of the user of which this mount has accepted nothing.
+pub fn is_left(gate: &Gate, user: &User) -> io::Result<bool> {
+    if read(gate, user)? != Kept::Nothing {
+        return Ok(false);
+    }
+    let Some(dir) = dir_of(gate, user)? else {
+        return Ok(false);
+    };
+    for entry in rustix::fs::Dir::read_from(&dir)? {
+        let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+        if is_managed(&gate.config.prefixes, &name) || name == LASTHOST {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Writes the record in one step.
 pub fn write_record(gate: &Gate, user: &User, record: &Record) -> io::Result<()> {
     match dir_of(gate, user)? {

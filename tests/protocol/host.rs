@@ -197,6 +197,11 @@ impl Host {
         self.core.gate().evict(&user).unwrap();
     }
 
+    pub fn sweep(&self) {
+        let user = self.core.gate().user_named(USER.as_bytes()).unwrap();
+        self.core.gate().drop_leftovers(&user).unwrap();
+    }
+
     /// Fences are set in the background: they are part of the promise once they are set.
     pub fn wait_quiet(&self) {
         let user = self.core.gate().user_named(USER.as_bytes()).unwrap();

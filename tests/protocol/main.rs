@@ -21,6 +21,7 @@ fn act(rules: Rules) -> impl Strategy<Value = Act> {
         6 => any::<usize>().prop_map(Act::Write),
         4 => any::<usize>().prop_map(Act::Logout),
         1 => (0..rules.hosts).prop_map(Act::Evict),
+        1 => (0..rules.hosts).prop_map(Act::Sweep),
         2 => (0..rules.hosts, step()).prop_map(|(host, step)| Act::CrashedLogin(host, step)),
         1 => (0..rules.hosts).prop_map(Act::Remount),
         1 => (0..rules.hosts).prop_map(Act::RefusedLogin),
@@ -151,6 +152,22 @@ fn nor_after_the_daemon_that_refused_it_has_ended() {
         Act::Login(0),
     ];
     found(Rules::MIGRATING, &acts);
+}
+
+/// Word of ghosts is all that tells the next daemon of them.
+#[test]
+fn nor_after_the_user_was_evicted_there() {
+    for drops in [Act::Evict(0), Act::Sweep(0)] {
+        let acts = [
+            Act::StockSession,
+            Act::RefusedLogin(0),
+            Act::Write(0),
+            Act::Remount(0),
+            drops,
+            Act::Login(0),
+        ];
+        found(Rules::MIGRATING, &acts);
+    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub enum Act {
     Write(usize),
     Logout(usize),
     Evict(usize),
+    /// What an earlier mount left is removed.
+    Sweep(usize),
     CrashedLogin(usize, Step),
     Remount(usize),
     /// INDEX cannot be used while somebody logs in.
@@ -149,6 +151,7 @@ impl World {
             Act::Write(n) => self.pick(n).into_iter().for_each(|n| self.write(n)),
             Act::Logout(n) => self.pick(n).into_iter().for_each(|n| self.logout(n)),
             Act::Evict(host) => self.host(host).evict(),
+            Act::Sweep(host) => self.host(host).sweep(),
             Act::CrashedLogin(host, step) => drop(self.crashed_login(host, step)),
             Act::Remount(host) => self.remount(host),
             Act::RefusedLogin(host) => self.refused_login(host),
