@@ -5,11 +5,12 @@ mod support;
 use listindexfs::supervise::worker::CRASH_AT;
 use listindexfs::user::steps::Step;
 
+use rustix::process::Signal;
 use support::dovecot::hashed;
 use support::model::Op;
 use support::mount::Options;
 use support::site::{LOG, list_index};
-use support::{Config, DOVECOT, FUSE, Lab, Model, ROOT, Site, eventually, lacks};
+use support::{Config, DOVECOT, FUSE, Lab, Model, ROOT, Site, eventually, lacks, process};
 
 fn right(site: &Site, user: &str, model: &mut Model, change: &str, when: &str) {
     let mut imap = site.login(user);
@@ -151,6 +152,52 @@ fn a_worker_is_killed_at_each_step_and_the_next_goes_on() {
         a_errors.is_empty() && b_errors.is_empty(),
         "{a_errors:?} {b_errors:?}"
     );
+}
+
+/// Who waits for a lock on NFS while somebody kills one worker after the other is not taken for the cause of it.
+#[test]
+fn who_waits_while_workers_are_killed_is_not_blamed() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let stock = Config::new(&lab, "stock").start();
+    let site = Site::with(Options::new(&lab, "a").migrate(), Config::new(&lab, "a"));
+    let mut model = Model::new();
+    let mut imap = stock.login("alice");
+    model.apply(&Op::Create("box".to_owned()), &mut imap);
+    imap.logout();
+    stock.wait_no_sessions();
+    let index = hashed(&lab.index(), "alice");
+    let (log, dotlock) = (index.join(LOG), index.join(format!("{LOG}.lock")));
+    // Held by somebody who lives.
+    let host = rustix::system::uname();
+    let owner = format!(
+        "{}:{}",
+        std::process::id(),
+        host.nodename().to_string_lossy()
+    );
+    std::fs::write(&dotlock, owner).expect("a dotlock");
+    std::thread::scope(|scope| {
+        let session = scope.spawn(|| {
+            let mut imap = site.login("alice");
+            model.assert_matches(&imap.list_status(), "after all those workers");
+            assert!(site.is_served("alice"), "{}", site.mount.log());
+            imap.logout();
+        });
+        for _ in 0..5 {
+            let worker = eventually("a worker waits for the lock", || {
+                let worker = site.mount.worker()?;
+                process::open_files(worker).contains(&log).then_some(worker)
+            });
+            process::signal(worker, Signal::KILL);
+        }
+        std::fs::remove_file(&dotlock).expect("let go of");
+        session.join().expect("a session");
+    });
+    let said = site.mount.log();
+    assert_eq!(workers_died(&site), 5, "{said}");
+    assert!(!said.contains("refused"), "{said}");
 }
 
 /// The user moves to the other host while this one is dead, and comes back.

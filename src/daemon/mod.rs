@@ -72,6 +72,8 @@ pub fn serve(
         worker: None,
         successor: None,
         upgrading: false,
+        killed: false,
+        hangs: false,
     };
     watch.start_worker(true)?;
     watch.until_end(&happened)
@@ -132,6 +134,10 @@ struct Watch<'a> {
     /// Waits for the worker's end, to serve in its place.
     successor: Option<Worker>,
     upgrading: bool,
+    /// The last worker that ended was killed by somebody else.
+    killed: bool,
+    /// The worker is killed because it hangs.
+    hangs: bool,
 }
 
 impl Watch<'_> {
@@ -210,7 +216,10 @@ impl Watch<'_> {
         let cannot = |error: std::io::Error| {
             Failure::system(format!("cannot start a worker for {place}: {error}"))
         };
-        let worker = self.supervisor.start_worker(first).map_err(cannot)?;
+        let worker = self
+            .supervisor
+            .start_worker(first, self.killed)
+            .map_err(cannot)?;
         self.await_end(worker).map_err(cannot)
     }
 
@@ -227,6 +236,7 @@ impl Watch<'_> {
     /// A worker ends after its mount, or there will be another.
     fn ended(&mut self, ended: &Ended) -> Option<Result<(), Failure>> {
         self.worker = None;
+        self.killed = ended.was_killed() && !std::mem::take(&mut self.hangs);
         if is_unmounted(self.supervisor.dev_fuse()) {
             return Some(self.unmounted());
         }
@@ -302,7 +312,7 @@ impl Watch<'_> {
 
     fn succeed(&mut self, successor: Worker) -> Result<(), Failure> {
         let taken_over = successor
-            .go()
+            .go(self.killed)
             .and_then(|()| self.supervisor.follow(&successor))
             .and_then(|()| self.await_end(successor));
         taken_over.or_else(|error| {
@@ -311,9 +321,10 @@ impl Watch<'_> {
         })
     }
 
-    fn replace_hanging(&self) {
+    fn replace_hanging(&mut self) {
         let (place, limit) = (self.place(), self.config.watchdog);
         log::error!("{place}: the worker has not answered for {limit:?}: it is killed");
+        self.hangs = self.worker.is_some();
         self.worker.into_iter().for_each(supervise::kill);
     }
 

@@ -17,13 +17,13 @@ use std::os::unix::fs::FileExt;
 use parking_lot::Mutex;
 use rustix::fs::MemfdFlags;
 
-pub use self::entry::{Entry, Who};
+pub use self::entry::{BLAME, Entry, Who};
 pub use self::snapshot::{Snapshot, UserPart};
 use crate::sys::shared::Shared;
 
 /// What a journal begins with. Its number grows whenever entries change: a worker that does not know them
 /// must not take over.
-const MAGIC: &[u8; 8] = b"lidxjrn2";
+const MAGIC: &[u8; 8] = b"lidxjrn3";
 /// Where its generation stands, and where the end of its entries: 0 while it is being written anew.
 const GENERATION: usize = 8;
 const END: usize = 16;

@@ -23,7 +23,9 @@ pub const CRASH_AT: &str = "LISTINDEXFS_WORKER_CRASH_AT";
 
 /// What a worker in waiting says when it could serve, and what it hears when it may.
 pub(super) const READY: &str = "ready";
-pub(super) const GO: &[u8] = b"go";
+pub(super) const GO: &[u8; 2] = b"go";
+/// The same where the worker before was killed by somebody, not by what it did.
+pub(super) const GO_ON: &[u8; 2] = b"on";
 
 /// The descriptors that a worker is started with.
 #[derive(Clone, Debug)]
@@ -53,14 +55,12 @@ pub fn run(config: Config, inherited: &Inherited, standby: bool) -> Result<(), F
     let (dev_fuse, lock) = (dev_fuse.map_err(told)?, lock.map_err(told)?);
     let journal = [a.map_err(told)?, b.map_err(told)?];
     let mut report = UnixStream::from(report.map_err(told)?);
-    let served = wait_for_turn(standby, &journal, &mut report).and_then(|()| {
-        serve(
-            config,
-            dev_fuse,
-            journal,
-            slots.map_err(told)?,
-            life.map_err(told)?,
-        )
+    let served = wait_for_turn(standby, &journal, &mut report).and_then(|killed| {
+        prepare_process()?;
+        watch_supervisor(life.map_err(told)?)?;
+        let slots = slots.map_err(told)?;
+        let server = Server::start(Arc::new(config), dev_fuse, journal, slots, killed)?;
+        server.run().context("the session broke off")
     });
     drop(lock); // held until here
     served.map_err(|e| {
@@ -72,12 +72,13 @@ pub fn run(config: Config, inherited: &Inherited, standby: bool) -> Result<(), F
     })
 }
 
-/// Serves when the supervisor says so. One in waiting first says that it can.
+/// Serves when the supervisor says so. One in waiting first says that it can. Tells whether the worker before was killed
+/// by somebody.
 fn wait_for_turn(
     standby: bool,
     journal: &[OwnedFd; 2],
     supervisor: &mut UnixStream,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     if standby {
         Journal::check(journal)?;
         supervisor.write_all(READY.as_bytes())?;
@@ -85,20 +86,8 @@ fn wait_for_turn(
     let mut go = [0; GO.len()];
     supervisor
         .read_exact(&mut go)
-        .context("the supervisor has died")
-}
-
-fn serve(
-    config: Config,
-    dev_fuse: OwnedFd,
-    journal: [OwnedFd; 2],
-    slots: OwnedFd,
-    life: OwnedFd,
-) -> anyhow::Result<()> {
-    prepare_process()?;
-    watch_supervisor(life)?;
-    let server = Server::start(Arc::new(config), dev_fuse, journal, slots)?;
-    server.run().context("the session broke off")
+        .context("the supervisor has died")?;
+    Ok(&go == GO_ON)
 }
 
 /// It is the supervisor that is told to end, and that is spared when memory runs out.
