@@ -248,8 +248,10 @@ impl Worker {
     /// Waits for its end.
     pub fn wait(mut self) -> Ended {
         let mut report = String::new();
-        if let Err(e) = self.told.read_to_string(&mut report) {
-            log::warn!("cannot read what the worker said last: {e}");
+        match self.told.read_to_string(&mut report) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {} // it died before it heard that it may serve
+            Err(e) => log::warn!("cannot read what the worker said last: {e}"),
         }
         let status = self.child.wait();
         Ended {

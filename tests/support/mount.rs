@@ -248,7 +248,10 @@ impl Drop for Mount {
         self.unmount();
         if std::thread::panicking() {
             let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
+            let lines: Vec<&str> = log
+                .lines()
+                .filter(|line| !line.contains("the worker has died (signal"))
+                .collect();
             eprintln!(
                 "--- end of the log of {}:\n{}",
                 self.how.point.display(),
