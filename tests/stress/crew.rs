@@ -42,9 +42,9 @@ pub fn make_dirs(root: &Path) {
 }
 
 /// A mount whose users all have an INDEX.
-pub fn mount(lab: &Lab) -> Mount {
+pub fn mount(lab: &Lab, change: impl FnOnce(Options) -> Options) -> Mount {
     make_dirs(&lab.index());
-    let mount = Options::new(lab, "a").mount();
+    let mount = change(Options::new(lab, "a")).mount();
     for user in users() {
         // The mount has the buckets.
         mail_dir(&hashed(mount.path(), &user));

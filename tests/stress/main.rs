@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crew::{Crew, MEMBERS, Orders};
 use rustix::process::Signal;
+use support::mount::Options;
 use support::ops::Random;
 use support::{FUSE, Lab, ROOT, eventually, lacks, process};
 
@@ -75,7 +76,7 @@ fn four_processes_on_a_mount_that_is_left_alone() {
         return;
     }
     let lab = Lab::new();
-    let mount = crew::mount(&lab);
+    let mount = crew::mount(&lab, |options| options);
     let mut crew = Crew::start(mount.path(), QUIET);
     while crew.works() {
         std::thread::sleep(Duration::from_millis(10));
@@ -90,10 +91,23 @@ fn four_processes_whose_worker_is_killed() {
     if lacks(&[ROOT, FUSE]) {
         return;
     }
+    whose_worker_is_killed(|options| options, killing());
+}
+
+/// The same where the kernel does not send again what a worker has not answered.
+#[test]
+fn four_processes_whose_worker_is_killed_before_linux_6_9() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let before = |options: Options| options.env("LISTINDEXFS_NO_RESEND", "1");
+    whose_worker_is_killed(before, killing() / 2);
+}
+
+fn whose_worker_is_killed(change: impl FnOnce(Options) -> Options, time: Duration) {
     let lab = Lab::new();
-    let mount = crew::mount(&lab);
+    let mount = crew::mount(&lab, change);
     let mut random = Random::new();
-    let time = killing();
     let mut crew = Crew::start(mount.path(), time);
     let mut kills = 0;
     while crew.works() {
