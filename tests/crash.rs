@@ -5,11 +5,12 @@ mod support;
 use listindexfs::supervise::worker::CRASH_AT;
 use listindexfs::user::steps::Step;
 
+use rustix::process::Signal;
 use support::dovecot::hashed;
 use support::model::Op;
 use support::mount::Options;
 use support::site::{LOG, list_index};
-use support::{Config, DOVECOT, FUSE, Lab, Model, ROOT, Site, eventually, lacks};
+use support::{Config, DOVECOT, FUSE, Lab, Model, ROOT, Site, eventually, lacks, process};
 
 fn right(site: &Site, user: &str, model: &mut Model, change: &str, when: &str) {
     let mut imap = site.login(user);
@@ -130,6 +131,11 @@ fn a_worker_is_killed_at_each_step_and_the_next_goes_on() {
         right(&a, &user, &mut model, "first", "while the worker dies");
         assert_eq!(workers_died(&a), died + 1, "{step}:\n{}", a.mount.log());
         assert!(list_index(&index).is_empty(), "{step}: left in INDEX");
+        let dotlock = index.join(format!("{LOG}.lock"));
+        assert!(
+            !dotlock.exists(),
+            "{step}: the dead worker's dotlock is left"
+        );
         right(&b, &user, &mut model, "second", "on the other host");
         worker_dies_at(&mut a, step);
         right(
@@ -146,6 +152,52 @@ fn a_worker_is_killed_at_each_step_and_the_next_goes_on() {
         a_errors.is_empty() && b_errors.is_empty(),
         "{a_errors:?} {b_errors:?}"
     );
+}
+
+/// Who waits for a lock on NFS while somebody kills one worker after the other is not taken for the cause of it.
+#[test]
+fn who_waits_while_workers_are_killed_is_not_blamed() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let stock = Config::new(&lab, "stock").start();
+    let site = Site::with(Options::new(&lab, "a").migrate(), Config::new(&lab, "a"));
+    let mut model = Model::new();
+    let mut imap = stock.login("alice");
+    model.apply(&Op::Create("box".to_owned()), &mut imap);
+    imap.logout();
+    stock.wait_no_sessions();
+    let index = hashed(&lab.index(), "alice");
+    let (log, dotlock) = (index.join(LOG), index.join(format!("{LOG}.lock")));
+    // Held by somebody who lives.
+    let host = rustix::system::uname();
+    let owner = format!(
+        "{}:{}",
+        std::process::id(),
+        host.nodename().to_string_lossy()
+    );
+    std::fs::write(&dotlock, owner).expect("a dotlock");
+    std::thread::scope(|scope| {
+        let session = scope.spawn(|| {
+            let mut imap = site.login("alice");
+            model.assert_matches(&imap.list_status(), "after all those workers");
+            assert!(site.is_served("alice"), "{}", site.mount.log());
+            imap.logout();
+        });
+        for _ in 0..5 {
+            let worker = eventually("a worker waits for the lock", || {
+                let worker = site.mount.worker()?;
+                process::open_files(worker).contains(&log).then_some(worker)
+            });
+            process::signal(worker, Signal::KILL);
+        }
+        std::fs::remove_file(&dotlock).expect("let go of");
+        session.join().expect("a session");
+    });
+    let said = site.mount.log();
+    assert_eq!(workers_died(&site), 5, "{said}");
+    assert!(!said.contains("refused"), "{said}");
 }
 
 /// The user moves to the other host while this one is dead, and comes back.
@@ -205,6 +257,108 @@ fn killed_while_taking_a_user_over() {
         assert!(
             died.contains(&step),
             "taking a user over did not come to step {step}"
+        );
+    }
+}
+
+/// A user whose list index is on a host when all its processes are killed, and what he does about it.
+struct Struck {
+    name: String,
+    model: Model,
+    /// A session of his is open then.
+    open: bool,
+    /// He goes to the other host until it is mounted again.
+    goes: bool,
+}
+
+/// What the gate decided about a user from a place in the log on; a second session is not worth a word.
+fn decisions(log: &str, user: &str) -> Vec<String> {
+    let mine = |line: &str| {
+        let (_, said) = line.split_once(&format!("{user}: Index {{"))?;
+        Some(said.rsplit_once(" -> ")?.1.to_owned())
+    };
+    let all = log.lines().filter_map(mine);
+    all.filter(|decision| decision != "keep").collect()
+}
+
+/// Supervisor and worker die at once, with sessions open. Mounted again and Dovecot restarted, as the unit would, each
+/// user is right at his first LIST, also who was elsewhere meanwhile; his gate decides once and nobody waits for another's.
+#[test]
+fn all_are_killed_and_everybody_is_right_at_his_first_login() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mut a = Site::with(Options::new(&lab, "a").debug(), Config::new(&lab, "a"));
+    let b = Site::new(&lab, "b");
+    let kinds = [(false, false), (false, true), (true, false), (true, true)];
+    let users = kinds.into_iter().cycle().take(8).enumerate();
+    let mut users: Vec<Struck> = users
+        .map(|(number, (open, goes))| Struck {
+            name: format!("user{number}"),
+            model: Model::new(),
+            open,
+            goes,
+        })
+        .collect();
+    let mut open = Vec::new();
+    for user in &users {
+        a.settle(&user.name);
+    }
+    for user in &mut users {
+        let mut imap = a.login(&user.name);
+        user.model.apply(&Op::Create("box".to_owned()), &mut imap);
+        user.model
+            .apply(&Op::Append("box".to_owned(), false), &mut imap);
+        user.model.assert_matches(&imap.list_status(), "before");
+        match user.open {
+            true => open.push(imap),
+            false => imap.logout(),
+        }
+    }
+    a.mount.kill9();
+    for user in users.iter_mut().filter(|user| user.goes) {
+        right(
+            &b,
+            &user.name,
+            &mut user.model,
+            "elsewhere",
+            "on the other host",
+        );
+    }
+    let before = a.mount.log().len();
+    a.mount.mount_again();
+    drop(open);
+    a.dovecot.restart(|config| config);
+    std::thread::scope(|scope| {
+        for user in &mut users {
+            let a = &a;
+            scope.spawn(move || {
+                let mut imap = a.login(&user.name);
+                let told = imap.list_status();
+                user.model
+                    .assert_matches(&told, &format!("{} mounted again", user.name));
+                user.model.apply(&Op::Create("after".to_owned()), &mut imap);
+                user.model
+                    .assert_matches(&imap.list_status(), "after a change");
+                assert!(a.is_served(&user.name), "{} has no list index", user.name);
+                imap.logout();
+            });
+        }
+    });
+    let log = a.mount.log()[before..].to_owned();
+    for user in &users {
+        assert_eq!(decisions(&log, &user.name), ["claim"], "{}", user.name);
+    }
+    assert!(!log.contains("refused"), "{log}");
+    a.wait_no_sessions();
+    for user in &mut users {
+        right(
+            &b,
+            &user.name,
+            &mut user.model,
+            "last",
+            "on the other host at last",
         );
     }
 }

@@ -226,3 +226,25 @@ fn a_session_lingers_while_a_stock_backend_is_used_without_very_dirty_syncs() {
         }
     }
 }
+
+/// Who makes a dotlock and dies before he has written into it who he is leaves one that nobody can know to be dead. So
+/// did a worker that was killed there: its user was refused everywhere for ten minutes.
+#[test]
+fn a_dotlock_that_nobody_has_signed_is_overridden() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let index = hashed(&lab.index(), "alice");
+    let stock = Config::new(&lab, "stock").start();
+    let mut imap = stock.login("alice");
+    settle(&mut imap);
+    imap.logout();
+    stock.wait_no_sessions();
+    let site = Site::with(Options::new(&lab, "a").migrate(), Config::new(&lab, "a"));
+    let dotlock = index.join(format!("{LOG}.lock"));
+    fs::write(&dotlock, "").expect("a dotlock");
+    std::os::unix::fs::chown(&dotlock, Some(UID), Some(GID)).expect("chown");
+    assert_pulled_by_a_plain_open(&site, &index);
+    assert!(!dotlock.exists());
+}

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use rstest::rstest;
 use rustix::fs::RenameFlags;
+use rustix::process::Signal;
 use support::mount::Options;
 use support::vm::Guest;
-use support::{FUSE, Lab, Mount, ROOT, VM, eventually, lacks};
+use support::{FUSE, Lab, Mount, ROOT, VM, eventually, lacks, process};
 
 /// A mount whose workers die after each request of one kind.
 struct Dying {
@@ -103,27 +104,89 @@ impl Dying {
     }
 }
 
+/// A mount that is asked for a file of which every worker dies, in the way that its name tells. Gives the errno.
+fn asked_for(deadly: &str, kernel: Kernel) -> (Mount, Option<i32>, Lab) {
+    let lab = Lab::new();
+    let options = kernel
+        .options(&lab)
+        .env("LISTINDEXFS_WORKER_DIES_OF", deadly);
+    let mount = options.mount();
+    fs::write(mount.path().join("other"), "one").expect("write");
+    let answer = fs::metadata(mount.path().join(deadly));
+    let errno = answer.expect_err("an answer").raw_os_error();
+    assert_eq!(text(&mount.path().join("other")), "one");
+    (mount, errno, lab)
+}
+
 /// A request of which every worker dies is answered after the third, so that all others are served.
 #[rstest]
 fn a_request_that_kills_every_worker_is_given_up(
+    #[values("aborts", "exit")] deadly: &str,
     #[values(Kernel::Resends, Kernel::Before6_9)] kernel: Kernel,
 ) {
     if lacks(&[ROOT, FUSE]) {
         return;
     }
-    let lab = Lab::new();
-    let options = kernel
-        .options(&lab)
-        .env("LISTINDEXFS_WORKER_DIES_OF", "deadly");
-    let mount = options.mount();
-    fs::write(mount.path().join("other"), "one").expect("write");
-    let answer = fs::metadata(mount.path().join("deadly"));
-    let errno = answer.map(drop).map_err(|e| e.raw_os_error());
-    assert_eq!(errno, Err(Some(libc::EIO)));
+    let (mount, errno, _lab) = asked_for(deadly, kernel);
+    assert_eq!(errno, Some(libc::EIO));
     let log = mount.log();
     assert_eq!(log.matches("the worker has died").count(), 3, "{log}");
     assert!(log.contains("three workers have died of it"), "{log}");
-    assert_eq!(text(&mount.path().join("other")), "one");
+}
+
+/// A panic costs its caller an error and nobody else anything.
+#[test]
+fn a_panic_kills_no_worker() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let (mount, errno, _lab) = asked_for("panic", Kernel::Resends);
+    assert_eq!(errno, Some(libc::EIO));
+    let log = mount.log();
+    assert!(!log.contains("the worker has died"), "{log}");
+    assert!(log.contains("of \"panic\""), "it did not panic: {log}");
+}
+
+/// A directory that is listed while its worker dies goes on where it was, whatever the next worker lists meanwhile.
+#[test]
+fn a_listing_goes_on_in_the_next_worker() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mount = Mount::new(&lab, "a");
+    let [long, other] = ["long", "other"].map(|name| mount.path().join(name));
+    // More than one READDIR gives.
+    let name = |number| format!("{number:0200}");
+    for (dir, numbers) in [(&long, 0..1000), (&other, 1000..2000)] {
+        fs::create_dir(dir).expect("mkdir");
+        for number in numbers {
+            File::create(dir.join(name(number))).expect("create");
+        }
+    }
+    let listed = |listing: fs::ReadDir| {
+        let names = listing.map(|entry| entry.expect("a name").file_name().into_string());
+        let mut names: Vec<String> = names.map(|name| name.expect("UTF-8")).collect();
+        names.sort();
+        names
+    };
+    let mut listing = fs::read_dir(&long).expect("a listing");
+    let first = listing.next().expect("a name").expect("a name");
+    let worker = mount.worker().expect("a worker");
+    process::signal(worker, Signal::KILL);
+    // Its first listing, as that was of the worker before; begun, not ended.
+    let mut meanwhile = fs::read_dir(&other).expect("another listing");
+    meanwhile.next().expect("a name").expect("a name");
+    let mut names = listed(listing);
+    names.push(first.file_name().into_string().expect("UTF-8"));
+    names.sort();
+    assert!(
+        names == (0..1000).map(name).collect::<Vec<_>>(),
+        "{} names, the last is {:?}",
+        names.len(),
+        names.last()
+    );
+    assert_eq!(listed(meanwhile).len(), 999);
 }
 
 fn text(path: &Path) -> String {

@@ -1,13 +1,14 @@
 //! The worker dies under load, over and over, and no mail session notices.
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,9 @@ fn load() -> Duration {
     seconds.map_or(LOAD, Duration::from_secs)
 }
 
+/// How many changes of each kind.
+type Changes = BTreeMap<&'static str, usize>;
+
 /// Who is doing what to the worker meanwhile.
 struct Harm<'a> {
     mount: &'a Mount,
@@ -52,21 +56,65 @@ impl Harm<'_> {
     }
 }
 
-/// One user's sessions: each is told the truth before and after its changes, and no command fails.
-fn sessions(dovecot: &Dovecot, user: &str, stop: &AtomicBool) -> usize {
+/// One user's sessions: each is told the truth before and after its changes, and no command fails. Gives how many there
+/// were, and how many changes of each kind.
+fn sessions(dovecot: &Dovecot, user: &str, stop: &AtomicBool) -> (usize, Changes) {
     let hosts = [dovecot];
-    let done = Rounds::new(&hosts, user).run_while(|_| !stop.load(Ordering::Relaxed));
-    done.unwrap_or_else(|wrong| panic!("{user}: {}", wrong.story))
+    let mut rounds = Rounds::new(&hosts, user);
+    let mut go = |go_on: &dyn Fn(usize) -> bool| {
+        let done = rounds.run_while(go_on);
+        done.unwrap_or_else(|wrong| panic!("{user}: {}", wrong.story))
+    };
+    let done = go(&|_| !stop.load(Ordering::Relaxed));
+    // Right at the end too, with all workers alive.
+    go(&|round| round < 2);
+    (done, rounds.done().clone())
 }
 
-/// Messages delivered to one user; none may be lost and none be there twice.
+/// Messages delivered to one user; the list index tells of each at once.
 fn deliveries(dovecot: &Dovecot, user: &str, stop: &AtomicBool) -> usize {
     let mut delivered = 0;
     while !stop.load(Ordering::Relaxed) {
-        dovecot.deliver_lmtp(user, &message(&format!("m{delivered}")));
+        dovecot.deliver_lmtp(user, &message(&subject(user, delivered)));
         delivered += 1;
+        if delivered % 8 == 0 {
+            assert_counted(dovecot, user, delivered);
+        }
     }
     delivered
+}
+
+fn subject(user: &str, number: usize) -> String {
+    format!("{user}-{number:06}")
+}
+
+/// LIST-STATUS of a new session tells of so many messages.
+fn assert_counted(dovecot: &Dovecot, user: &str, delivered: usize) {
+    let mut imap = dovecot.login(user);
+    let told = imap.list_status();
+    let told = told["INBOX"].expect("counts");
+    let (messages, next) = (told.messages as usize, told.uidnext as usize);
+    assert_eq!((messages, next), (delivered, delivered + 1), "{user}");
+    imap.logout();
+}
+
+/// Each message that was delivered is there once.
+fn assert_whole(dovecot: &Dovecot, user: &str, delivered: usize) {
+    assert_counted(dovecot, user, delivered);
+    let mut imap = dovecot.login(user);
+    imap.select("INBOX");
+    let lines = imap.ok("UID FETCH 1:* (BODY.PEEK[HEADER.FIELDS (SUBJECT)])");
+    let mut there: Vec<String> = lines
+        .iter()
+        .filter_map(|line| Some(line.split_once("Subject: ")?.1.lines().next()?.to_owned()))
+        .collect();
+    there.sort();
+    let all: Vec<String> = (0..delivered).map(|number| subject(user, number)).collect();
+    assert!(
+        there == all,
+        "{user} has {there:?}, of {delivered} messages"
+    );
+    imap.logout();
 }
 
 /// Sessions that wait for mail, and are told of it.
@@ -76,20 +124,13 @@ fn idling(dovecot: &Dovecot, user: &str, stop: &AtomicBool) -> usize {
     imap.select("INBOX");
     while !stop.load(Ordering::Relaxed) {
         imap.idle_start();
-        dovecot.deliver_lmtp(user, &message(&format!("i{told}")));
+        dovecot.deliver_lmtp(user, &message(&subject(user, told)));
         imap.wait_line("EXISTS");
         imap.idle_stop();
         told += 1;
     }
     imap.logout();
     told
-}
-
-fn count(dovecot: &Dovecot, user: &str) -> usize {
-    let mut imap = dovecot.login(user);
-    let counts = imap.status("INBOX").expect("INBOX");
-    imap.logout();
-    counts.messages as usize
 }
 
 /// Mail goes on while `harm` is done to one worker after the other.
@@ -101,21 +142,26 @@ fn nobody_notices(harm: impl Fn(u32)) {
 fn nobody_notices_with(change: impl FnOnce(&Lab, Options) -> Options, harm: impl Fn(&Mount, u32)) {
     let lab = Lab::new();
     let options = change(&lab, Options::new(&lab, "a").option("watchdog=1s"));
-    let site = Site::with(options, Config::new(&lab, "a"));
+    // STATUS of INBOX is told from the list index too, so that deliveries matter to it.
+    let site = Site::with(options, Config::new(&lab, "a").include_inbox(true));
     let users: Vec<String> = (0..USERS).map(|n| format!("u{n}")).collect();
     for user in users.iter().map(String::as_str).chain(["lmtp", "idle"]) {
         site.settle(user);
     }
     let Site { dovecot, mount } = site;
     let stop = Arc::new(AtomicBool::new(false));
-    let rounds = AtomicUsize::new(0);
+    let rounds = Mutex::new((0, Changes::new()));
     let (lmtp, idle, harmed) = thread::scope(|scope| {
         let (dovecot, stop, rounds) = (&dovecot, &*stop, &rounds);
         for user in &users {
             scope.spawn(move || {
                 let ending = Ending(stop);
-                let done = sessions(dovecot, user, stop);
-                rounds.fetch_add(done, Ordering::Relaxed);
+                let (done, changes) = sessions(dovecot, user, stop);
+                let mut all = rounds.lock().expect("counted");
+                all.0 += done;
+                for (name, times) in changes {
+                    *all.1.entry(name).or_default() += times;
+                }
                 drop(ending);
             });
         }
@@ -134,15 +180,19 @@ fn nobody_notices_with(change: impl FnOnce(&Lab, Options) -> Options, harm: impl
         let join = |thread: thread::ScopedJoinHandle<'_, usize>| thread.join().expect("a client");
         (join(lmtp), join(idle), harming.done)
     });
-    assert_eq!(count(&dovecot, "lmtp"), lmtp, "messages delivered");
-    assert_eq!(count(&dovecot, "idle"), idle, "messages told of");
+    assert_whole(&dovecot, "lmtp", lmtp);
+    assert_whole(&dovecot, "idle", idle);
     let errors = dovecot.errors();
     assert!(errors.is_empty(), "{}\n{}", errors.join("\n"), mount.log());
+    let (rounds, changes) = rounds.into_inner().expect("counted");
     println!(
-        "{harmed} workers harmed, {} sessions, {} deliveries: nobody noticed",
-        rounds.load(Ordering::Relaxed),
+        "{harmed} workers harmed, {rounds} sessions with {changes:?}, {} deliveries: nobody noticed",
         lmtp + idle
     );
+    for name in ["CREATE", "DELETE", "APPEND"] {
+        assert!(changes.contains_key(name), "no {name}: {changes:?}");
+    }
+    assert!(lmtp > 0 && idle > 0 && harmed > 0);
     dovecot.finish();
 }
 
@@ -213,6 +263,11 @@ fn install(place: &Path) {
     fs::rename(&new, place).expect("installed");
 }
 
+/// As often as can be; every five seconds where the load is to last.
+fn between_upgrades() -> Duration {
+    Duration::from_secs(if load() > LOAD { 4 } else { 0 })
+}
+
 /// `listindexctl upgrade`: its exit code and what it complains of.
 fn upgrade(mount: &Mount) -> (Option<i32>, String) {
     let mut tool = Command::new(tool());
@@ -260,6 +315,7 @@ fn a_worker_is_upgraded() {
         },
         |mount, _| {
             let place = place.get().expect("set");
+            thread::sleep(between_upgrades());
             install(place);
             assert_upgraded(mount, place);
         },
@@ -463,4 +519,45 @@ fn a_worker_crashes() {
         let signal = signals.borrow_mut().next().expect("for ever");
         process::signal(worker, signal);
     });
+}
+
+/// What the kernel is told of a process for when memory runs out: the greater, the sooner it is killed.
+fn oom_score_adj(pid: u32) -> i32 {
+    let text = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("a process");
+    text.trim().parse().expect("a number")
+}
+
+/// Whether this process may lower that: `CAP_SYS_RESOURCE`.
+fn may_spare() -> bool {
+    let status = fs::read_to_string("/proc/self/status").expect("a status");
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = u64::from_str_radix(effective.expect("capabilities").trim(), 16);
+    effective.expect("a number") & 1 << 24 != 0
+}
+
+/// When memory runs out the kernel takes a worker, which is replaced, also one that was started later; never the supervisor.
+#[test]
+fn the_supervisor_is_spared_when_memory_runs_out() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mount = Mount::new(&lab, "a");
+    let (supervisor, own) = (mount.pid().expect("a supervisor"), std::process::id());
+    let (spared, usual) = match may_spare() {
+        true => (-1000, 0),
+        false => (oom_score_adj(own), oom_score_adj(own).max(0)),
+    };
+    let mut before = None;
+    for _ in 0..2 {
+        let worker = eventually("there is another worker", || {
+            mount.worker().filter(|worker| Some(*worker) != before)
+        });
+        eventually("it has said so", || {
+            let scores = [supervisor, worker].map(oom_score_adj);
+            (scores == [spared, usual]).then_some(())
+        });
+        process::signal(worker, Signal::KILL);
+        before = Some(worker);
+    }
 }

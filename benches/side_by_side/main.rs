@@ -4,6 +4,7 @@
 
 mod contestant;
 mod imap;
+mod kills;
 mod ops;
 mod place;
 mod plan;
@@ -42,6 +43,9 @@ fn main() -> Result<()> {
     }
     if plan.runs(Part::Imap) {
         results.imap = imap::run(&contestants, &plan)?;
+    }
+    if plan.runs(Part::Kills) {
+        results.kills = kills::run(&contestants, &plan)?;
     }
     if let Some(path) = &cli.json {
         results.write_json(path, &plan)?;

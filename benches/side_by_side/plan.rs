@@ -12,6 +12,7 @@ pub enum Part {
     Ops,
     Imap,
     Requests,
+    Kills,
 }
 
 /// Compares list index filesystems. Run it through scripts/bench.
@@ -50,6 +51,7 @@ pub struct Plan {
     pub imap_rounds: usize,
     pub imap_time: Duration,
     pub counted_sessions: usize,
+    pub kills: usize,
 }
 
 impl Plan {
@@ -63,6 +65,7 @@ impl Plan {
             imap_rounds: 15,
             imap_time: Duration::from_millis(1000),
             counted_sessions: 100,
+            kills: 200,
         };
         if !cli.quick {
             return usual;
@@ -73,6 +76,7 @@ impl Plan {
             imap_rounds: 3,
             imap_time: Duration::from_millis(600),
             counted_sessions: 30,
+            kills: 50,
             ..usual
         }
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::contestant::{BINDFS, Contestant, DIRECT};
 use crate::imap::KINDS;
+use crate::kills::Kills;
 use crate::plan::Plan;
 use crate::requests::{self, Count};
 use crate::series::Series;
@@ -18,6 +19,7 @@ pub struct Results {
     pub ops: Vec<Series>,
     pub imap: Vec<Series>,
     pub requests: Vec<Count>,
+    pub kills: Option<Kills>,
 }
 
 impl Results {
@@ -52,6 +54,9 @@ impl Results {
                 println!("{}", requests::table(&self.requests, kind.name));
             }
         }
+        if let Some(kills) = &self.kills {
+            println!("\nWorkers killed under 4 threads\n{}", kills.table());
+        }
         println!("\n{}", targets::table(&targets::all(self)));
     }
 
@@ -66,6 +71,7 @@ impl Results {
             "ops": series(&self.ops),
             "imap": series(&self.imap),
             "requests": self.requests.iter().map(Count::to_json).collect::<Vec<Value>>(),
+            "kills": self.kills.as_ref().map(Kills::to_json),
             "targets": targets,
             "rounds": {"ops": plan.ops_rounds, "imap": plan.imap_rounds},
         });

@@ -38,6 +38,11 @@ impl Running {
         Ok(running)
     }
 
+    /// The daemon's process, if there is one.
+    pub fn pid(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Child::id)
+    }
+
     /// The directory under which the users' directories are made and used.
     pub fn top(&self) -> &Path {
         if self.daemon.is_some() {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::contestant::{BINDFS, DIRECT, LISTINDEXFS, PASSTHROUGH_HP};
+use crate::kills::{Kills, quantile};
 use crate::report::Results;
 use crate::series::Series;
 use crate::table::Table;
@@ -66,8 +67,40 @@ pub fn all(results: &Results) -> Vec<Target> {
     for (name, least) in [("reading", 0.97), ("appending", 0.92)] {
         targets.push(ratio("IMAP sessions, ", &results.imap, name, DIRECT, least));
     }
+    for (what, of, part, most) in KILLS {
+        let of = results.kills.iter().map(|kills| quantile(of(kills), part));
+        targets.push(Target {
+            what: format!("{what}, ms"),
+            bound: Bound::AtMost(most),
+            measured: of.collect(),
+        });
+    }
     targets
 }
+
+/// What is measured of kills: which part of them may take so many milliseconds at most.
+type OfKills = (&'static str, fn(&Kills) -> &[f64], f64, f64);
+
+const KILLS: [OfKills; 3] = [
+    (
+        "longest call over a kill, p50",
+        |kills| &kills.longest,
+        0.5,
+        60.0,
+    ),
+    (
+        "longest call over a kill, max",
+        |kills| &kills.longest,
+        1.0,
+        500.0,
+    ),
+    (
+        "from a kill to the next answer, max",
+        |kills| &kills.answered,
+        1.0,
+        200.0,
+    ),
+];
 
 /// The median ratio of each number of threads or clients.
 fn ratio(what: &str, series: &[Series], name: &str, rival: &str, least: f64) -> Target {

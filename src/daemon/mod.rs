@@ -78,6 +78,8 @@ pub fn serve(
         status: status::Known::begin(),
         upgrade: upgrade::Upgrade::None,
         told: Vec::new(),
+        killed: false,
+        hangs: false,
     };
     watch.start_worker(true)?;
     watch.until_end(&happened)
@@ -143,6 +145,10 @@ struct Watch<'a> {
     upgrade: upgrade::Upgrade,
     /// Who is to be told what became of the upgrade.
     told: Vec<status::Reply>,
+    /// The last worker that ended was killed by somebody else.
+    killed: bool,
+    /// The worker is killed because it hangs.
+    hangs: bool,
 }
 
 impl Watch<'_> {
@@ -229,7 +235,10 @@ impl Watch<'_> {
         let cannot = |error: std::io::Error| {
             Failure::system(format!("cannot start a worker for {place}: {error}"))
         };
-        let worker = self.supervisor.start_worker(first).map_err(cannot)?;
+        let worker = self
+            .supervisor
+            .start_worker(first, self.killed)
+            .map_err(cannot)?;
         self.await_end(worker).map_err(cannot)
     }
 
@@ -247,6 +256,7 @@ impl Watch<'_> {
     /// A worker ends after its mount, or there will be another.
     fn ended(&mut self, ended: &Ended) -> Option<Result<(), Failure>> {
         self.worker = None;
+        self.killed = ended.was_killed() && !std::mem::take(&mut self.hangs);
         if is_unmounted(self.supervisor.dev_fuse()) {
             return Some(self.unmounted());
         }
@@ -280,9 +290,10 @@ impl Watch<'_> {
         }
     }
 
-    fn replace_hanging(&self) {
+    fn replace_hanging(&mut self) {
         let (place, limit) = (self.place(), self.config.watchdog);
         log::error!("{place}: the worker has not answered for {limit:?}: it is killed");
+        self.hangs = self.worker.is_some();
         self.worker.into_iter().for_each(supervise::kill);
     }
 

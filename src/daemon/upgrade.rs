@@ -91,7 +91,7 @@ impl Watch<'_> {
 
     pub(super) fn succeed(&mut self, successor: Worker) -> Result<(), Failure> {
         let taken_over = successor
-            .go()
+            .go(self.killed)
             .and_then(|()| self.supervisor.follow(&successor))
             .and_then(|()| self.await_end(successor));
         match taken_over {

@@ -7,7 +7,6 @@ use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hasher};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use rustix::fs::FileType;
@@ -42,16 +41,10 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub struct Listings {
     open: DashMap<u64, Arc<Vec<Entry>>>,
-    next: AtomicU64,
 }
 
 impl Core {
-    /// Begins a listing.
-    pub fn opendir(&self) -> Handle {
-        Handle(self.listings.next.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// The entries after `offset`.
+    /// The entries after `offset`. `handle` is unlike that of any other listing, an earlier worker's too.
     ///
     /// # Errors
     /// As `readdir(3)`, ESTALE when the directory is gone.

@@ -20,7 +20,7 @@ use std::time::Duration;
 pub use self::attr::Change;
 pub use self::dir::Entry as DirEntry;
 use self::error::{FsError, Result, Stop};
-use crate::journal::{Entry, Snapshot, Who};
+use crate::journal::{BLAME, Entry, Snapshot, Who};
 use crate::options::Config;
 use crate::store::opens::Opens;
 use crate::store::{Attr, Node, Store};
@@ -32,8 +32,9 @@ use crate::user::state::{Operation, Pass, UserState, Wait};
 /// The kernel may keep what it knows for ever: nothing changes behind its back but what it is told of.
 pub const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
-/// How often a request is sent to one more worker: it may kill three.
-const MAY_BE_RESENT: u32 = 2;
+/// With so much blame a request is not tried again: three workers have died with it in their hands, the first of which has not
+/// noted it, or twenty that somebody killed.
+const MAX_BLAME: u32 = 2 * BLAME;
 
 /// One request's caller, and the verdict it waited for.
 #[derive(Clone, Debug)]
@@ -111,15 +112,17 @@ impl Core {
     /// # Errors
     /// When the files unlinked while open cannot be looked through.
     pub fn take_over(mut self, left: Snapshot) -> std::io::Result<Self> {
-        self.gate.restore(&left);
+        let states = self.gate.restore(&left);
+        let orphans = self.store.orphans()?;
         for (node, (count, user)) in &left.open {
             let node = Node(*node);
-            let user = user
-                .as_ref()
-                .and_then(|user| self.gate.user_named(user).ok());
-            let owner = user.map(|user| self.gate.user(&user));
+            let state = |name: &Vec<u8>| match states.get(name.as_slice()) {
+                Some(state) => Some(Arc::clone(state)),
+                None => Some(self.gate.user(&self.gate.user_named(name).ok()?)),
+            };
+            let owner = user.as_ref().and_then(state);
             self.opens
-                .restore(node, *count, self.store.is_orphan(node)?, owner);
+                .restore(node, *count, orphans.contains(&node), owner);
         }
         self.store
             .keep_orphans(|node| left.open.contains_key(&node.0))?;
@@ -135,8 +138,8 @@ impl Core {
         if !call.resent || matches!(call.verdict, Some(Verdict::Refused)) {
             return Ok(());
         }
-        let (times, user) = self.left.tried(call.unique);
-        if times < MAY_BE_RESENT {
+        let (blame, user) = self.left.tried(call.unique);
+        if blame < MAX_BLAME {
             self.note_try(call, None);
             return Ok(());
         }
@@ -156,7 +159,7 @@ impl Core {
     fn note_try(&self, call: &Call, user: Option<Vec<u8>>) {
         self.gate.journal().note(&Entry::Tried {
             unique: call.unique,
-            times: u32::from(user.is_none()),
+            blame: if user.is_none() { BLAME } else { 0 },
             user,
         });
     }

@@ -305,11 +305,9 @@ impl Filesystem for Adapter {
         );
     }
 
-    fn opendir(&self, _req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.opened(
-            FileHandle(self.run.core().opendir().0),
-            fuser::FopenFlags::empty(),
-        );
+    // A listing goes on in the next worker: its handle must be none that that worker gives to another.
+    fn opendir(&self, req: &Request, _ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        reply.opened(FileHandle(reply::number(req)), fuser::FopenFlags::empty());
     }
 
     fn readdir(

@@ -75,7 +75,7 @@ impl Runner {
             op,
             reply,
         }
-        .go();
+        .begin();
     }
 
     /// Runs an operation that never waits.
@@ -99,17 +99,38 @@ impl Runner {
 }
 
 impl<O, R> Running<O, R> {
-    fn go<T>(mut self)
+    /// Once for each worker that is asked, however often it goes on.
+    fn begin<T>(self)
     where
         O: Fn(&Core, &Call) -> Result<T> + Send + 'static,
         R: Replied<T>,
     {
-        let tried = self.core.dare(&self.call);
-        match tried.and_then(|()| guarded(|| (self.op)(&self.core, &self.call))) {
+        match self.core.dare(&self.call) {
+            Ok(()) => self.go(),
+            Err(stop) => self.stopped(stop),
+        }
+    }
+
+    fn go<T>(self)
+    where
+        O: Fn(&Core, &Call) -> Result<T> + Send + 'static,
+        R: Replied<T>,
+    {
+        match guarded(|| (self.op)(&self.core, &self.call)) {
             Ok(value) => answer(self.name, &self.call, value, self.reply),
-            Err(Stop::Error(e)) => fail(&self.limit, self.name, &self.call, &e, self.reply),
-            Err(Stop::Directory(state)) => state.park(Box::new(move || self.go())),
-            Err(Stop::Refuse(user)) => {
+            Err(stop) => self.stopped(stop),
+        }
+    }
+
+    fn stopped<T>(mut self, stop: Stop)
+    where
+        O: Fn(&Core, &Call) -> Result<T> + Send + 'static,
+        R: Replied<T>,
+    {
+        match stop {
+            Stop::Error(e) => fail(&self.limit, self.name, &self.call, &e, self.reply),
+            Stop::Directory(state) => state.park(Box::new(move || self.go())),
+            Stop::Refuse(user) => {
                 self.core.gate().refuse_at_once(&user, self.call.caller);
                 fail(
                     &self.limit,
@@ -119,7 +140,7 @@ impl<O, R> Running<O, R> {
                     self.reply,
                 );
             }
-            Err(Stop::Gate(user)) => {
+            Stop::Gate(user) => {
                 let gate = Arc::clone(self.core.gate());
                 self.core.note_gate(&self.call, &user);
                 let caller = self.call.caller;
@@ -133,6 +154,11 @@ impl<O, R> Running<O, R> {
     }
 }
 
+/// A request's number, which no other of the mount has; the same when it is resent.
+pub fn number(req: &Request) -> u64 {
+    req.unique().0 & !RESENT
+}
+
 fn call(req: &Request) -> Call {
     Call {
         caller: Caller {
@@ -141,7 +167,7 @@ fn call(req: &Request) -> Call {
             gid: req.gid(),
         },
         verdict: None,
-        unique: req.unique().0 & !RESENT,
+        unique: number(req),
         resent: req.unique().0 & RESENT != 0,
     }
 }

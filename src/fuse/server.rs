@@ -43,6 +43,8 @@ impl Server {
     /// Begins to serve the mount of `dev_fuse`, on which hands have been shaken, where the worker before left it: in the
     /// journal, and in `slots`, which are used where the kernel does not send again what was not answered.
     ///
+    /// `killed`: the worker before was killed by somebody.
+    ///
     /// # Errors
     /// When the backing or the journal cannot be used.
     pub fn start(
@@ -50,8 +52,14 @@ impl Server {
         dev_fuse: OwnedFd,
         journal: [OwnedFd; 2],
         slots: OwnedFd,
+        killed: bool,
     ) -> anyhow::Result<Self> {
-        let (journal, left) = Journal::open(journal)?;
+        let (journal, mut left) = Journal::open(journal)?;
+        let follows = journal.follows_another();
+        if killed {
+            journal.append(&Entry::Killed)?;
+            left.apply(Entry::Killed);
+        }
         let journal = Arc::new(journal);
         let store = Store::open(&config.backing)
             .with_context(|| format!("failed to open the backing {}", config.backing.display()))?;
@@ -68,6 +76,9 @@ impl Server {
             journal: Arc::clone(&journal),
         };
         let gate = Gate::new(parts).context("failed to start the gate")?;
+        if follows {
+            gate.takes_over();
+        }
         let core = Core::new(Arc::clone(&config), Arc::clone(&store), Arc::clone(&gate));
         let core = core
             .take_over(left.clone())

@@ -21,6 +21,8 @@ const MAX_DOTLOCK: u64 = 1024;
 const PAUSE: Duration = Duration::from_millis(20);
 /// A dotlock older than this was left by a process that died: Dovecot itself gives up on it after 5 minutes.
 const STALE_DOTLOCK: Duration = Duration::from_secs(600);
+/// Who makes a dotlock names himself in it at once: one that stays empty for so long was left by a process that died between.
+const EMPTY_DOTLOCK: Duration = Duration::from_secs(2);
 
 /// INDEX/L, open and locked until dropped.
 #[derive(Debug)]
@@ -44,6 +46,9 @@ impl Drop for Dotlock<'_> {
     }
 }
 
+/// A dotlock that was found empty: its inode number, and when that was first seen. Our clock, as the server's may be another.
+type Empty = Option<(u64, Instant)>;
+
 impl IndexDir {
     /// Opens and locks INDEX/`log`; `None` when there is none.
     ///
@@ -57,11 +62,12 @@ impl IndexDir {
     ) -> Result<Option<LockedLog<'_>>, Trouble> {
         let flags = OFlags::RDWR;
         let until = Instant::now() + patience;
+        let mut empty = Empty::default();
         loop {
             let Some(opened) = self.open_file(log, flags)? else {
                 return Ok(None);
             };
-            let locked = self.try_lock(&opened.file, log, method)?;
+            let locked = self.try_lock(&opened.file, log, method, &mut empty)?;
             if let Some(dotlock) = locked {
                 // The name may have come to mean another file while we waited: what is locked must be what is there.
                 match self.open_file(log, flags)? {
@@ -95,6 +101,7 @@ impl IndexDir {
         file: &File,
         log: &OsStr,
         method: LockMethod,
+        empty: &mut Empty,
     ) -> Result<Option<Dotlock<'_>>, Trouble> {
         let locked = match method {
             LockMethod::Fcntl => try_fcntl(file.as_fd()),
@@ -107,28 +114,48 @@ impl IndexDir {
             source,
         })?;
         if locked {
-            self.try_dotlock(log)
+            self.try_dotlock(log, empty)
         } else {
             Ok(None)
         }
     }
 
-    fn try_dotlock(&self, log: &OsStr) -> Result<Option<Dotlock<'_>>, Trouble> {
-        let mut name = log.to_owned();
-        name.push(".lock");
+    fn try_dotlock(&self, log: &OsStr, empty: &mut Empty) -> Result<Option<Dotlock<'_>>, Trouble> {
+        let name = dotlock_of(log);
         let text = format!("{}:{}", std::process::id(), nodename());
         match self.make(&name, text.as_bytes(), None) {
             Ok(_made) => Ok(Some(Dotlock { dir: self, name })),
             Err(Trouble::Io { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {
-                self.drop_stale_dotlock(&name)?;
+                self.drop_stale_dotlock(&name, empty, EMPTY_DOTLOCK)?;
                 Ok(None)
             }
             Err(e) => Err(e),
         }
     }
 
-    /// Removes a dotlock whose owner is known to be dead, or that nobody has touched for long.
-    fn drop_stale_dotlock(&self, name: &OsStr) -> Result<(), Trouble> {
+    /// Removes the dotlock of INDEX/`log` that a worker has left which died in a run like this one, of this mount: it is
+    /// known by its process, or by having been given none yet.
+    ///
+    /// # Errors
+    /// As [`IndexDir::open_file`].
+    pub fn drop_left_dotlock(&self, log: &OsStr) -> Result<(), Trouble> {
+        let (name, mut empty) = (dotlock_of(log), Empty::default());
+        self.drop_stale_dotlock(&name, &mut empty, PAUSE)?;
+        if empty.is_some() {
+            std::thread::sleep(PAUSE);
+            self.drop_stale_dotlock(&name, &mut empty, PAUSE)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a dotlock whose owner is known to be dead, that nobody has touched for long, or that has been empty for
+    /// `patience`.
+    fn drop_stale_dotlock(
+        &self,
+        name: &OsStr,
+        empty: &mut Empty,
+        patience: Duration,
+    ) -> Result<(), Trouble> {
         let Some(mut held) = self.open_file(name, OFlags::RDONLY)? else {
             return Ok(());
         };
@@ -138,15 +165,28 @@ impl IndexDir {
         let owner = Read::by_ref(&mut held.file)
             .take(MAX_DOTLOCK)
             .read_to_string(&mut text);
-        if old || owner.is_ok_and(|_| is_dead(&text)) {
+        let ino = held.identity.ino;
+        *empty = empty
+            .filter(|(of, _)| *of == ino)
+            .or(Some((ino, Instant::now())))
+            .filter(|_| text.is_empty());
+        let nobodys = empty.is_some_and(|(_, since)| since.elapsed() >= patience);
+        if old || nobodys || owner.is_ok_and(|_| is_dead(&text)) {
             log::warn!(
-                "removing {}: its owner ({text:?}) is dead or has not touched it for {STALE_DOTLOCK:?}",
+                "removing {}: its owner ({text:?}) is dead, has not touched it for {STALE_DOTLOCK:?}, or has not \
+                 said in it who he is",
                 self.path_of(name).display()
             );
             self.remove(name)?;
         }
         Ok(())
     }
+}
+
+fn dotlock_of(log: &OsStr) -> OsString {
+    let mut name = log.to_owned();
+    name.push(".lock");
+    name
 }
 
 fn nodename() -> String {

@@ -18,6 +18,10 @@ pub struct Who {
     groups: Vec<u32>,
 }
 
+/// What a request is blamed with for each worker that dies of itself with it in its hands; for one that somebody kills it is 1.
+/// The kernel kills too, when memory runs out, and that may be the request's doing.
+pub const BLAME: u32 = 10;
+
 /// A change. A user is his name; a request is its FUSE `unique`, a node is its id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields' names are told above")]
@@ -52,14 +56,17 @@ pub enum Entry {
     Renames { unique: u64, node: u64 },
     /// This request was carried out.
     Done { unique: u64 },
-    /// A request that an earlier worker did not answer begins again, `times` over; of this user, once that is known.
+    /// A request that an earlier worker did not answer begins again; of this user, once that is known. `blame` is what it
+    /// gets of it if the worker dies: [`BLAME`].
     Tried {
         unique: u64,
-        times: u32,
+        blame: u32,
         user: Option<Vec<u8>>,
     },
     /// The worker has lived on with all that was resent: none of it kills.
     Survived,
+    /// The worker before was killed by somebody: what it had begun again is hardly to blame.
+    Killed,
     /// What an earlier mount left in the backing has been removed.
     Swept,
     /// A request has been taken from the kernel, which does not send it again; its bytes.

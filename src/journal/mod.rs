@@ -17,19 +17,21 @@ use std::os::unix::fs::FileExt;
 use parking_lot::Mutex;
 use rustix::fs::MemfdFlags;
 
-pub use self::entry::{Entry, Who};
+pub use self::entry::{BLAME, Entry, Who};
 pub use self::snapshot::{Snapshot, UserPart};
 use crate::sys::shared::Shared;
 
 /// What a journal begins with. Its number grows whenever entries change: a worker that does not know them
 /// must not take over.
-const MAGIC: &[u8; 8] = b"lidxjrn2";
+const MAGIC: &[u8; 8] = b"lidxjrn3";
 /// Where its generation stands, and where the end of its entries: 0 while it is being written anew.
 const GENERATION: usize = 8;
 const END: usize = 16;
 const HEADER: usize = 24;
 /// What there is room for behind what a journal begins with, at least, bytes. Written anew takes milliseconds then.
 const ROOM: usize = 1 << 20;
+/// The generation of a journal that no worker has had yet; every worker writes it anew.
+const FIRST: u64 = 1;
 
 /// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +83,7 @@ impl Journal {
             instance,
             ..Snapshot::default()
         };
-        Half::new(pair[0].try_clone()?)?.write_anew(1, &snapshot, 0)?;
+        Half::new(pair[0].try_clone()?)?.write_anew(FIRST, &snapshot, 0)?;
         Ok(pair.map(OwnedFd::from))
     }
 
@@ -121,6 +123,12 @@ impl Journal {
         };
         pair.write_anew(&snapshot, 0)?;
         Ok((Journal(Some(Mutex::new(pair))), snapshot))
+    }
+
+    /// Whether another worker has had it before. To be asked before anything is appended.
+    pub fn follows_another(&self) -> bool {
+        let pair = self.0.as_ref().map(Mutex::lock);
+        pair.is_some_and(|pair| pair.generation > FIRST + 1)
     }
 
     /// Appends an entry. To be called before the request that it belongs to is answered.

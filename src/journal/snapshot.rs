@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::entry::{Entry, Who, ghost};
+use super::entry::{BLAME, Entry, Who, ghost};
 use crate::user::ghosts::Ghost;
 
 /// So many requests are remembered as done. Only those that were not answered are asked for again, as many as
@@ -24,7 +24,7 @@ pub struct Snapshot {
     pub taken: HashMap<u64, Vec<u8>>,
     pub(super) done: VecDeque<u64>,
     pub(super) renames: VecDeque<(u64, u64)>,
-    /// How many workers have died with a request in their hands, and its user if he is known.
+    /// What each request is blamed with that workers have died with in their hands, and its user if he is known.
     pub(super) tried: HashMap<u64, (u32, Option<Vec<u8>>)>,
 }
 
@@ -66,10 +66,10 @@ impl Snapshot {
         self.renames.iter().find(of).map(|(_, node)| *node)
     }
 
-    /// How many workers that did not live long have begun with a request again, and its user if he is known.
+    /// What a request is blamed with that workers which did not live long have begun again, and its user if he is known.
     pub fn tried(&self, unique: u64) -> (u32, Option<&[u8]>) {
         let tried = self.tried.get(&unique);
-        tried.map_or((0, None), |(times, user)| (*times, user.as_deref()))
+        tried.map_or((0, None), |(blame, user)| (*blame, user.as_deref()))
     }
 
     /// Applies one more entry.
@@ -101,14 +101,17 @@ impl Snapshot {
             Entry::Done { unique } => self.done(unique),
             Entry::Tried {
                 unique,
-                times,
+                blame,
                 user,
             } => {
                 let tried = self.tried.entry(unique).or_default();
-                tried.0 += times;
+                tried.0 += blame;
                 tried.1 = user.or(tried.1.take());
             }
             Entry::Survived => self.tried.clear(),
+            Entry::Killed => self.tried.values_mut().for_each(|(blame, _)| {
+                *blame = blame.saturating_sub(BLAME - 1);
+            }),
             Entry::Swept => self.swept = true,
             Entry::Taken { unique, request } => drop(self.taken.insert(unique, request)),
             Entry::Answered { unique } => drop(self.taken.remove(&unique)),
@@ -187,9 +190,9 @@ impl Snapshot {
         let tried = self
             .tried
             .iter()
-            .map(|(unique, (times, user))| Entry::Tried {
+            .map(|(unique, (blame, user))| Entry::Tried {
                 unique: *unique,
-                times: *times,
+                blame: *blame,
                 user: user.clone(),
             });
         let taken = self.taken.iter().map(|(unique, request)| Entry::Taken {

@@ -61,10 +61,14 @@ fn entry() -> impl Strategy<Value = Entry> {
         (unique.clone(), node).prop_map(|(unique, node)| Entry::Renames { unique, node }),
         (unique, any::<bool>()).prop_map(|(unique, known)| Entry::Tried {
             unique,
-            times: 1,
+            blame: BLAME,
             user: known.then(|| user(1)),
         }),
-        prop_oneof![Just(Entry::Survived), Just(Entry::Swept)],
+        prop_oneof![
+            Just(Entry::Survived),
+            Just(Entry::Killed),
+            Just(Entry::Swept)
+        ],
         (1..9_u64, prop::collection::vec(any::<u8>(), 0..9))
             .prop_map(|(unique, request)| Entry::Taken { unique, request }),
         (1..9_u64).prop_map(|unique| Entry::Answered { unique }),

@@ -1,6 +1,7 @@
 //! Files unlinked while open: they move to the private directory until their last RELEASE, since a
 //! node opened by handle for each READ and WRITE would vanish with its last name.
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -123,16 +124,17 @@ impl Store {
         })
     }
 
-    /// Whether a file that is open has been unlinked.
+    /// The files that have been unlinked while open.
     ///
     /// # Errors
-    /// As `stat(2)`.
-    pub fn is_orphan(&self, node: Node) -> io::Result<bool> {
-        match rustix::fs::statat(&self.root, orphan_path(node), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(e) => Err(e.into()),
+    /// As `readdir(3)`.
+    pub fn orphans(&self) -> io::Result<HashSet<Node>> {
+        let dir = self.open_path(ORPHANS)?;
+        let mut orphans = HashSet::new();
+        for entry in rustix::fs::Dir::read_from(&dir)? {
+            orphans.extend(orphan_named(entry?.file_name().to_bytes()));
         }
+        Ok(orphans)
     }
 
     /// Removes the orphans that nobody has open any more.
@@ -141,9 +143,7 @@ impl Store {
     /// As `unlink(2)`.
     pub fn keep_orphans(&self, open: impl Fn(Node) -> bool) -> io::Result<()> {
         empty(&self.open_path(ORPHANS)?, |name| {
-            let id = std::str::from_utf8(name).ok();
-            let node = id.and_then(|id| u64::from_str_radix(id, 16).ok());
-            node.is_some_and(|node| open(Node(node)))
+            orphan_named(name).is_some_and(&open)
         })
     }
 
@@ -167,6 +167,12 @@ impl Store {
             .open_node(node, flags | OFlags::NOFOLLOW | OFlags::NONBLOCK)?
             .into())
     }
+}
+
+/// The node whose orphan bears this name.
+fn orphan_named(name: &[u8]) -> Option<Node> {
+    let id = std::str::from_utf8(name).ok()?;
+    Some(Node(u64::from_str_radix(id, 16).ok()?))
 }
 
 fn orphan_path(node: Node) -> String {

@@ -9,7 +9,7 @@ pub mod worker;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -127,14 +127,14 @@ impl Supervisor {
         &self.kept[0]
     }
 
-    /// Starts a worker. `first`: a test's crash points are for the first one only.
+    /// Starts a worker. `first`: a test's crash points are for the first one only; `killed` is for [`Worker::go`].
     ///
     /// # Errors
     /// As `fork(2)` and `execve(2)`.
-    pub fn start_worker(&self, first: bool) -> io::Result<Worker> {
+    pub fn start_worker(&self, first: bool, killed: bool) -> io::Result<Worker> {
         let program = self.program.lock().try_clone()?;
         let worker = self.start(program, first, &[])?;
-        worker.go()?;
+        worker.go(killed)?;
         Ok(worker)
     }
 
@@ -250,12 +250,13 @@ impl Worker {
         &self.program.version
     }
 
-    /// Lets it serve.
+    /// Lets it serve. `killed`: the worker before was killed by somebody, and no request is to blame.
     ///
     /// # Errors
     /// When it has died.
-    pub fn go(&self) -> io::Result<()> {
-        match (&self.told).write_all(worker::GO) {
+    pub fn go(&self, killed: bool) -> io::Result<()> {
+        let go = if killed { worker::GO_ON } else { worker::GO };
+        match (&self.told).write_all(go) {
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()), // its end tells
             told => told,
         }
@@ -273,8 +274,10 @@ impl Worker {
     /// Waits for its end.
     pub fn wait(mut self) -> Ended {
         let mut report = String::new();
-        if let Err(e) = self.told.read_to_string(&mut report) {
-            log::warn!("cannot read what the worker said last: {e}");
+        match self.told.read_to_string(&mut report) {
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {} // it died before it heard that it may serve
+            Err(e) => log::warn!("cannot read what the worker said last: {e}"),
         }
         let status = self.child.wait();
         Ended {
@@ -282,6 +285,14 @@ impl Worker {
             report,
             soon: self.started.elapsed() < SOON,
         }
+    }
+}
+
+impl Ended {
+    /// Whether somebody killed it, rather than that it died of itself.
+    pub fn was_killed(&self) -> bool {
+        let status = self.status.as_ref().ok();
+        status.and_then(ExitStatus::signal) == Some(Signal::KILL.as_raw())
     }
 }
 

@@ -22,7 +22,9 @@ const DIES_AS_IT_TAKES_OVER: &str = "LISTINDEXFS_NEXT_DIES";
 
 /// What a worker in waiting says when it could serve, before its version, and what it hears when it may.
 const READY: &str = "ready ";
-pub(super) const GO: &[u8] = b"go";
+pub(super) const GO: &[u8; 2] = b"go";
+/// The same where the worker before was killed by somebody, not by what it did.
+pub(super) const GO_ON: &[u8; 2] = b"on";
 
 /// The version of a worker that says so that it could serve.
 pub(super) fn version_of_ready(said: &str) -> Option<&str> {
@@ -57,14 +59,13 @@ pub fn run(config: Config, inherited: &Inherited, standby: bool) -> Result<(), F
     let (dev_fuse, lock) = (dev_fuse.map_err(told)?, lock.map_err(told)?);
     let journal = [a.map_err(told)?, b.map_err(told)?];
     let mut report = UnixStream::from(report.map_err(told)?);
-    let served = wait_for_turn(standby, &journal, &mut report).and_then(|()| {
-        serve(
-            config,
-            dev_fuse,
-            journal,
-            slots.map_err(told)?,
-            life.map_err(told)?,
-        )
+    let served = wait_for_turn(standby, &journal, &mut report).and_then(|killed| {
+        prepare_process();
+        let config = Arc::new(config);
+        orphan::watch(life.map_err(told)?, Arc::clone(&config))?;
+        let slots = slots.map_err(told)?;
+        let server = Server::start(config, dev_fuse, journal, slots, killed)?;
+        server.run().context("the session broke off")
     });
     drop(lock); // held until here
     served.map_err(|e| {
@@ -76,12 +77,13 @@ pub fn run(config: Config, inherited: &Inherited, standby: bool) -> Result<(), F
     })
 }
 
-/// Serves when the supervisor says so. One in waiting first says that it can.
+/// Serves when the supervisor says so. One in waiting first says that it can. Tells whether the worker before was killed
+/// by somebody.
 fn wait_for_turn(
     standby: bool,
     journal: &[OwnedFd; 2],
     supervisor: &mut UnixStream,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     if standby {
         Journal::check(journal)?;
         supervisor.write_all(format!("{READY}{}", env!("CARGO_PKG_VERSION")).as_bytes())?;
@@ -93,21 +95,7 @@ fn wait_for_turn(
     if cfg!(debug_assertions) && standby && std::env::var_os(DIES_AS_IT_TAKES_OVER).is_some() {
         std::process::abort();
     }
-    Ok(())
-}
-
-fn serve(
-    config: Config,
-    dev_fuse: OwnedFd,
-    journal: [OwnedFd; 2],
-    slots: OwnedFd,
-    life: OwnedFd,
-) -> anyhow::Result<()> {
-    prepare_process();
-    let config = Arc::new(config);
-    orphan::watch(life, Arc::clone(&config))?;
-    let server = Server::start(config, dev_fuse, journal, slots)?;
-    server.run().context("the session broke off")
+    Ok(&go == GO_ON)
 }
 
 /// It is the supervisor that is spared when memory runs out.

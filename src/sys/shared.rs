@@ -23,7 +23,8 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     /// Maps `len` bytes of `file` from `offset`, a multiple of the page size, and makes it long enough. Its pages are there
-    /// from then on: no write fails for want of memory.
+    /// from then on: no write fails for want of memory, and no read(2) into them because its process is being killed. One of
+    /// `/dev/fuse` that fails so has taken a request, which the kernel then answers with EIO.
     ///
     /// # Errors
     /// As `fallocate(2)` and `mmap(2)`.
@@ -35,7 +36,7 @@ impl Shared {
                 std::ptr::null_mut(),
                 len,
                 ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
+                MapFlags::SHARED | MapFlags::POPULATE,
                 file.as_fd(),
                 offset as u64,
             )?

@@ -57,6 +57,11 @@ impl<'a> Flight<'a> {
         // Ghosts count as they were when the check began.
         let haunted = self.gate.lay_ghosts(self.state, Some(self.creds));
         let view = self.look(haunted).inspect_err(|_| self.state.void())?;
+        if let (true, Some(dir)) = (self.gate.is_aftermath(), &view.dir) {
+            // Others would wait for it, and nobody else removes it where INDEX/L has gone already.
+            let mut logs = self.gate.config.logs();
+            logs.try_for_each(|(_, log)| dir.drop_left_dotlock(&log))?;
+        }
         let decision = decide(view.seen, haunted);
         log::debug!(
             "{}: {:?} -> {}",

@@ -2,9 +2,10 @@
 //!
 //! One run per user at a time, on the threads of the NFS mount that holds INDEX; readers never wait.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::flight::Flight;
@@ -32,6 +33,8 @@ use crate::template::{ExpandError, User};
 
 /// The longest a run waits for the lock of a stock log.
 const MAX_PATIENCE: Duration = Duration::from_secs(5);
+/// Who waited for the worker before asks again at once; what it left of his check is looked for as long as this.
+const AFTERMATH: Duration = Duration::from_secs(60);
 
 /// What the gate tells who asked.
 #[derive(Debug)]
@@ -81,6 +84,8 @@ pub struct Gate {
     housekeeper: Housekeeper,
     pools: Pools,
     spared_threads: usize,
+    /// When it took over from another worker, if it did.
+    took_over: OnceLock<Instant>,
 }
 
 /// What a gate is built from.
@@ -133,20 +138,33 @@ impl Gate {
             pools: Pools::default(),
             spared_threads,
             journal,
+            took_over: OnceLock::new(),
         });
         Housekeeper::start(&gate)?;
         Ok(gate)
     }
 
-    /// Takes over what an earlier worker knew, and begins what it had to do still.
-    pub fn restore(self: &Arc<Self>, left: &Snapshot) {
-        self.users.restore(left, |name| self.user_named(name).ok());
+    /// Takes over what an earlier worker knew, and begins what it had to do still. Gives the states of those it knew.
+    pub fn restore<'a>(self: &Arc<Self>, left: &'a Snapshot) -> HashMap<&'a [u8], Arc<UserState>> {
+        let states = self.users.restore(left, |name| self.user_named(name).ok());
         for state in self.users.matching(Inner::is_busy) {
             self.kick(&state, &mut state.lock());
         }
         if left.users.values().any(|part| part.ghosts().count() > 0) {
             self.housekeeper.haunt();
         }
+        states
+    }
+
+    /// The worker before may have died in the midst of a run.
+    pub fn takes_over(&self) {
+        self.took_over.get_or_init(Instant::now);
+    }
+
+    /// Whether what a worker that died has left in INDEX is to be looked for.
+    pub(super) fn is_aftermath(&self) -> bool {
+        let since = self.took_over.get();
+        since.is_some_and(|since| since.elapsed() < AFTERMATH)
     }
 
     /// What the next worker has to know goes here.

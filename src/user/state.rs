@@ -446,14 +446,24 @@ impl Users {
         }
     }
 
-    /// Takes over what an earlier worker knew. A name that the layout does not know any more has no files here.
-    pub(super) fn restore(&self, left: &Snapshot, named: impl Fn(&[u8]) -> Option<User>) {
+    /// Takes over what an earlier worker knew. A name that the layout does not know any more has no files here. Gives the
+    /// states by name: from a name to a user is a long way, and everybody waits meanwhile.
+    pub(super) fn restore<'a>(
+        &self,
+        left: &'a Snapshot,
+        named: impl Fn(&[u8]) -> Option<User>,
+    ) -> HashMap<&'a [u8], Arc<UserState>> {
+        let mut states = HashMap::with_capacity(left.users.len());
         for (name, part) in &left.users {
-            match named(name) {
-                Some(user) => self.get(&user).restore(part),
-                None => log::error!("{:?}: the layout has no place for him", name.escape_ascii()),
-            }
+            let Some(user) = named(name) else {
+                log::error!("{:?}: the layout has no place for him", name.escape_ascii());
+                continue;
+            };
+            let state = self.get(&user);
+            state.restore(part);
+            states.insert(name.as_slice(), state);
         }
+        states
     }
 
     /// The user's state.

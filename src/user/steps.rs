@@ -79,25 +79,37 @@ pub fn none() -> OnStep {
     Arc::new(|_| {})
 }
 
+/// While there is a token, one in so many steps is the last: so workers die at late steps too.
+#[cfg(debug_assertions)]
+const TOKEN_ODDS: u128 = 8;
+
 /// In debug builds: SIGKILL to ourselves after the step that `LISTINDEXFS_WORKER_CRASH_AT` names, or to the supervisor
-/// and ourselves after that of `LISTINDEXFS_CRASH_AT`.
+/// and ourselves after that of `LISTINDEXFS_CRASH_AT`; and to ourselves after a random step whenever the file is there
+/// that `LISTINDEXFS_WORKER_CRASH_TOKEN` names, which goes then.
 #[cfg(debug_assertions)]
 pub fn crash_from_env() -> OnStep {
     use rustix::process::{Signal, getpid, getppid, kill_process};
-    let all = std::env::var("LISTINDEXFS_CRASH_AT");
-    let worker = std::env::var("LISTINDEXFS_WORKER_CRASH_AT");
-    if all.is_err() && worker.is_err() {
+    let [all, worker, token] = [
+        "LISTINDEXFS_CRASH_AT",
+        "LISTINDEXFS_WORKER_CRASH_AT",
+        "LISTINDEXFS_WORKER_CRASH_TOKEN",
+    ]
+    .map(|name| std::env::var(name).ok());
+    if all.is_none() && worker.is_none() && token.is_none() {
         return none();
     }
-    log::warn!("will die after step {all:?} or {worker:?}");
-    let is = |at: &Result<String, std::env::VarError>, step: Step| {
-        at.as_ref().is_ok_and(|at| step.name() == at)
+    log::warn!("will die after step {all:?} or {worker:?}, or of {token:?}");
+    let is = |at: &Option<String>, step: Step| at.as_deref() == Some(step.name());
+    let taken = move || {
+        let there = |token: &String| std::fs::remove_file(token).is_ok();
+        super::claim::random_u128() % TOKEN_ODDS == 0 && token.as_ref().is_some_and(there)
     };
     Arc::new(move |step| {
         if is(&all, step) {
             let _ = getppid().map(|supervisor| kill_process(supervisor, Signal::KILL));
         }
-        if is(&all, step) || is(&worker, step) {
+        if is(&all, step) || is(&worker, step) || taken() {
+            log::warn!("dies after step {}", step.name());
             let _ = kill_process(getpid(), Signal::KILL);
         }
     })
@@ -136,14 +148,19 @@ pub fn lose(operation: u32) {
 #[cfg(not(debug_assertions))]
 pub fn lose(_operation: u32) {}
 
-/// In debug builds: an abort at each LOOKUP of the name that `LISTINDEXFS_WORKER_DIES_OF` gives.
+/// In debug builds: an abort at each LOOKUP of the name that `LISTINDEXFS_WORKER_DIES_OF` gives; an exit or a panic if that
+/// is its name.
 #[cfg(debug_assertions)]
 pub fn die_of(name: &std::ffi::OsStr) {
     use std::sync::LazyLock;
     static OF: LazyLock<Option<std::ffi::OsString>> =
         LazyLock::new(|| std::env::var_os("LISTINDEXFS_WORKER_DIES_OF"));
     if OF.as_deref() == Some(name) {
-        std::process::abort();
+        match name.as_encoded_bytes() {
+            b"exit" => std::process::exit(0),
+            b"panic" => panic!("of {name:?}"),
+            _ => std::process::abort(),
+        }
     }
 }
 

@@ -21,10 +21,10 @@ fn boot(version: &str, module: &str, options: &[&str]) {
         (true, true) => module.to_owned(),
         (true, false) => format!("{module}::"),
     };
-    let (opts, env) = (format!("vers={version}"), format!("{VERSION}={version}"));
+    let (mounted, version) = (format!("vers={version}"), format!("{VERSION}={version}"));
     let guest = Guest {
-        options: &[&["--opts", &opts], options].concat(),
-        env: &[&env],
+        options: &[&["--opts", &mounted], options].concat(),
+        env: &[&version],
         args: &["--ignored", "--nocapture", "--test-threads=1", &wanted],
     };
     println!("{}", guest.run());

@@ -201,6 +201,14 @@ impl Dovecot {
         });
     }
 
+    /// Waits until none of these processes is one of ours any more.
+    pub fn wait_ended(&self, processes: &[u32]) {
+        eventually("the sessions have ended", || {
+            let still = self.processes();
+            (!processes.iter().any(|pid| still.contains(pid))).then_some(())
+        });
+    }
+
     fn sessions(&self) -> Vec<u32> {
         let imap = |pid: &u32| process::title(*pid).split(' ').next() == Some("dovecot/imap");
         self.processes().into_iter().filter(imap).collect()

@@ -20,6 +20,20 @@ pub enum Op {
     Expunge(String, u32),
 }
 
+impl Op {
+    /// The IMAP command that does it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "CREATE",
+            Self::Delete(_) => "DELETE",
+            Self::Rename(..) => "RENAME",
+            Self::Append(..) => "APPEND",
+            Self::Seen(..) => "STORE",
+            Self::Expunge(..) => "EXPUNGE",
+        }
+    }
+}
+
 /// One folder.
 #[derive(Clone, Debug)]
 pub struct Folder {

@@ -188,6 +188,12 @@ impl Mount {
         self.start();
     }
 
+    /// Mounts the same backing again as an operator would whose mount is dead: without clearing it away first.
+    pub fn mount_again(&mut self) {
+        self.kill9();
+        self.start();
+    }
+
     /// Ends the daemon and sees to it that nothing is mounted.
     pub fn unmount(&mut self) {
         let mut daemon = self.daemon.take().map(|mut daemon| {
@@ -250,7 +256,10 @@ impl Drop for Mount {
         self.unmount();
         if std::thread::panicking() {
             let log = self.log();
-            let lines: Vec<&str> = log.lines().collect();
+            let lines: Vec<&str> = log
+                .lines()
+                .filter(|line| !line.contains("the worker has died (signal"))
+                .collect();
             eprintln!(
                 "--- end of the log of {}:\n{}",
                 self.how.point.display(),

@@ -3,6 +3,7 @@
 use super::dovecot::Dovecot;
 use super::model::{Model, Op};
 use super::ops::Random;
+use std::collections::BTreeMap;
 
 /// A session that was told something wrong.
 #[derive(Debug)]
@@ -21,7 +22,12 @@ pub struct Rounds<'a> {
     model: Model,
     story: Vec<String>,
     tidy: bool,
+    done: BTreeMap<&'static str, usize>,
+    after: Option<After<'a>>,
 }
+
+/// What is done after a session on a host.
+type After<'a> = Box<dyn Fn(usize) + 'a>;
 
 impl<'a> Rounds<'a> {
     /// A user who has nothing yet.
@@ -33,6 +39,8 @@ impl<'a> Rounds<'a> {
             model: Model::new(),
             story: Vec::new(),
             tidy: false,
+            done: BTreeMap::new(),
+            after: None,
         }
     }
 
@@ -42,9 +50,15 @@ impl<'a> Rounds<'a> {
         self
     }
 
-    /// No session begins before the last one's process has ended. Without this they overlap now and then.
+    /// No session of the user begins before the last one's process has ended. Without this they overlap now and then.
     pub fn tidy(mut self) -> Self {
         self.tidy = true;
+        self
+    }
+
+    /// After each session `after` is called with the number of its host.
+    pub fn after_each(mut self, after: impl Fn(usize) + 'a) -> Self {
+        self.after = Some(Box::new(after));
         self
     }
 
@@ -75,6 +89,11 @@ impl<'a> Rounds<'a> {
         Ok(round)
     }
 
+    /// How many changes of each kind were made.
+    pub fn done(&self) -> &BTreeMap<&'static str, usize> {
+        &self.done
+    }
+
     fn round(&mut self, host: usize) -> Result<(), String> {
         let mut imap = self.hosts[host].login(self.user);
         self.story.push(format!("host {host}: login"));
@@ -84,14 +103,19 @@ impl<'a> Rounds<'a> {
         for _ in 0..=self.random.below(3) {
             let op = self.random.op(&self.model);
             self.story.push(format!("host {host}: {op:?}"));
+            *self.done.entry(op.name()).or_default() += 1;
             self.model.apply(&op, &mut imap);
         }
         self.model
             .check(&imap.list_status())
             .map_err(|wrong| format!("after changes on host {host}:\n{wrong}"))?;
+        let processes = self.hosts[host].process_pids_of(self.user);
         imap.logout();
         if self.tidy {
-            self.hosts[host].wait_no_sessions();
+            self.hosts[host].wait_ended(&processes);
+        }
+        if let Some(after) = &self.after {
+            after(host);
         }
         Ok(())
     }

@@ -1,0 +1,144 @@
+//! Four processes work on files through the mount while its worker is killed over and over: whatever they do ends as if
+//! nothing had happened. Each knows what every result must be; the same four on plain tmpfs show that they know it
+//! rightly, and on a mount left alone that the kills make no difference.
+
+mod alone;
+mod crew;
+mod shared;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use crew::{Crew, MEMBERS, Orders};
+use rustix::process::Signal;
+use support::mount::Options;
+use support::ops::Random;
+use support::{FUSE, Lab, ROOT, eventually, lacks, process};
+
+/// How long workers are killed, unless `LISTINDEXFS_STRESS_SECONDS` says otherwise.
+const KILLING: Duration = Duration::from_secs(20);
+/// How long nothing happens to anybody, for comparison.
+const QUIET: Duration = Duration::from_secs(3);
+/// What is left undone shows only if much is done: so many operations for each kill at least, and so many kills a second.
+const OPERATIONS_PER_KILL: u64 = 20;
+const KILLS_PER_SECOND: u64 = 1;
+
+fn killing() -> Duration {
+    let given = std::env::var("LISTINDEXFS_STRESS_SECONDS").ok();
+    let seconds = given.map(|text| {
+        text.parse()
+            .expect("LISTINDEXFS_STRESS_SECONDS is a number")
+    });
+    seconds.map_or(KILLING, Duration::from_secs)
+}
+
+/// One process of the four, when [`Crew`] runs this program again; by itself, that process alone on plain tmpfs.
+#[test]
+fn one_process_on_tmpfs() {
+    if let Some(orders) = Orders::given() {
+        let tally = orders.carry_out();
+        return println!("{}{}", crew::TALLY, tally.to_json());
+    }
+    if lacks(&[ROOT]) {
+        return;
+    }
+    let lab = Lab::new();
+    let root = lab.ram("plain");
+    crew::make_dirs(&root);
+    let seed = Random::new().seed;
+    let tally = Orders::new(0, &root, seed, Duration::from_millis(500)).carry_out();
+    assert!(tally.operations() > 1000, "{tally:?}");
+}
+
+/// Nothing of ours: what the processes expect is what tmpfs does.
+#[test]
+fn four_processes_on_tmpfs() {
+    if lacks(&[ROOT]) {
+        return;
+    }
+    let lab = Lab::new();
+    let root = lab.ram("plain");
+    crew::make_dirs(&root);
+    let mut crew = Crew::start(&root, QUIET);
+    while crew.works() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let tally = crew.finish(&root);
+    tally.assert_enough(MEMBERS as u64 * 1000);
+    assert_eq!(tally.of(shared::REPLACED_TWICE), 0);
+}
+
+#[test]
+fn four_processes_on_a_mount_that_is_left_alone() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mount = crew::mount(&lab, |options| options);
+    let mut crew = Crew::start(mount.path(), QUIET);
+    while crew.works() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let tally = crew.finish(mount.path());
+    tally.assert_enough(1000);
+    assert_nothing_is_left(&mount);
+}
+
+#[test]
+fn four_processes_whose_worker_is_killed() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    whose_worker_is_killed(|options| options, killing());
+}
+
+/// The same where the kernel does not send again what a worker has not answered.
+#[test]
+fn four_processes_whose_worker_is_killed_before_linux_6_9() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let before = |options: Options| options.env("LISTINDEXFS_NO_RESEND", "1");
+    whose_worker_is_killed(before, killing() / 2);
+}
+
+fn whose_worker_is_killed(change: impl FnOnce(Options) -> Options, time: Duration) {
+    let lab = Lab::new();
+    let mount = crew::mount(&lab, change);
+    let mut random = Random::new();
+    let mut crew = Crew::start(mount.path(), time);
+    let mut kills = 0;
+    while crew.works() {
+        let worker = eventually("there is a worker", || mount.worker());
+        // From its start: one that never lived for long would be taken for a program that cannot.
+        std::thread::sleep(Duration::from_millis(20 + random.below(280) as u64));
+        process::signal(worker, Signal::KILL);
+        kills += 1;
+    }
+    let tally = crew.finish(mount.path());
+    println!("{kills} workers killed: {tally:?}");
+    assert!(
+        kills >= KILLS_PER_SECOND * time.as_secs(),
+        "only {kills} kills"
+    );
+    tally.assert_enough(OPERATIONS_PER_KILL * kills);
+    assert_nothing_is_left(&mount);
+}
+
+/// No file is kept for somebody who has closed it, and nobody was refused or told of an error of ours.
+fn assert_nothing_is_left(mount: &support::Mount) {
+    let orphans = mount.backing().join(".listindexfs/orphans");
+    eventually("no orphan is left", || {
+        (std::fs::read_dir(&orphans).map_or(0, Iterator::count) == 0).then_some(())
+    });
+    let log = mount.log();
+    let bad = |line: &&str| {
+        let harmless = ["the worker has died", "workers die again and again"];
+        (line.contains("ERROR") || line.contains("WARN"))
+            && !harmless.iter().any(|words| line.contains(words))
+    };
+    let bad: Vec<&str> = log.lines().filter(bad).collect();
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
