@@ -1,0 +1,471 @@
+//! One run of the gate, step by step: `user/gate.rs`, `user/flight.rs`, `user/pull.rs`.
+
+use listindexfs::user::decide::{Claim, Decision, Seen, StockLog, decide};
+use listindexfs::user::steps::Step;
+
+use super::Protocol;
+use super::rules::Rule;
+use super::state::{
+    At, Broken, By, Fate, Fence, For, Ghost, LastHost, Life, Place, Record, Run, State, Then,
+};
+
+impl Protocol {
+    /// `run_next`: one thing from the user's queue.
+    pub fn run_next(&self, s: &mut State, host: usize) {
+        if s.of(host).any(|x| x.fence == Fence::Due) {
+            self.begin_fence(s, host);
+        } else if s.of(host).any(|x| x.at == Life::Waiting) {
+            let waiting = s.of_mut(host).filter(|x| x.at == Life::Waiting);
+            waiting.for_each(|x| x.at = Life::Aboard);
+            s.hosts[host].run.at = At::Attempt;
+        } else {
+            self.begin_to_lay(s, host, For::Ghosts);
+        }
+    }
+
+    /// Whether anything waits in the user's queue.
+    pub fn is_due(&self, s: &State, host: usize) -> bool {
+        let waits = |x: &super::state::Session| x.fence == Fence::Due || x.at == Life::Waiting;
+        s.of(host).any(waits) || self.has_ended_ghosts(s, host)
+    }
+
+    pub fn attempt(&self, s: &mut State, host: usize) {
+        if self.has_ended_ghosts(s, host) {
+            return self.begin_to_lay(s, host, For::GhostsFirst);
+        }
+        s.hosts[host].run.haunted = s.has_ghosts(host);
+        self.record(s, host);
+    }
+
+    /// `Flight::record`, then the look at INDEX.
+    pub fn record(&self, s: &mut State, host: usize) {
+        let haunted = s.hosts[host].run.haunted;
+        if s.hosts[host].place == Place::Haunted && !haunted {
+            s.hosts[host].run.at = At::FenceLock(For::Word);
+            return;
+        }
+        if !haunted {
+            s.refate(Fate::Word(host as u8), Fate::Promised);
+        }
+        let record = self.record_of(s, host);
+        let need = s.promised();
+        let run = &mut s.hosts[host].run;
+        (run.record, run.need) = (record, need);
+        if s.no_index {
+            return self.carry_out(s, host, Seen::NoIndex);
+        }
+        let first = self.on(Rule::LogBeforeLastHost);
+        run.at = match self.rules.migrate[host] {
+            true if first => At::LookLog,
+            _ => At::LookClaim,
+        };
+        run.log = (!self.rules.migrate[host]).then_some(StockLog::Absent);
+    }
+
+    pub fn look_log(&self, s: &mut State, host: usize) {
+        let run = &mut s.hosts[host].run;
+        let pulled = run.record.is_some_and(|record| record.pulled);
+        run.log = Some(match s.log {
+            None => StockLog::Absent,
+            Some(_) if pulled => StockLog::Pulled,
+            Some(_) => StockLog::New,
+        });
+        run.at = At::LookClaim;
+        if let Some(claim) = run.claim {
+            self.seen(s, host, claim);
+        }
+    }
+
+    pub fn look_claim(&self, s: &mut State, host: usize) {
+        let claim = self.claim_seen(s, host, s.hosts[host].run.record);
+        s.hosts[host].run.same = s.lasthost.by != By::None;
+        match s.hosts[host].run.log {
+            Some(_) => self.seen(s, host, claim),
+            None => {
+                let run = &mut s.hosts[host].run;
+                (run.claim, run.at) = (Some(claim), At::LookLog);
+            }
+        }
+    }
+
+    /// With a mutant: the attribute cache still has the .lasthost that the record names.
+    pub fn look_claim_cached(&self, s: &mut State, host: usize) {
+        s.hosts[host].run.same = false;
+        self.seen(s, host, Claim::Recorded);
+    }
+
+    fn seen(&self, s: &mut State, host: usize, claim: Claim) {
+        let log = s.hosts[host].run.log.expect("was looked at");
+        self.carry_out(s, host, Seen::Index { log, claim });
+    }
+
+    fn carry_out(&self, s: &mut State, host: usize, seen: Seen) {
+        let haunted = s.hosts[host].run.haunted && self.on(Rule::GhostsRefuse);
+        let decision = decide(seen, haunted);
+        self.note(decision);
+        if !decision.keeps_verdicts() {
+            self.void(s, host);
+        }
+        match decision {
+            Decision::Keep => self.land(s, host, true),
+            Decision::Refuse => self.land(s, host, false),
+            Decision::Drain { claim } => self.begin_to_drain(s, host, claim),
+            Decision::Finish => s.hosts[host].run.at = At::FinishLock,
+            Decision::Unclaimed => self.with_directory(s, host, seen, Then::Unclaimed),
+            Decision::Adopt => self.with_directory(s, host, seen, Then::Adopt),
+            Decision::Claim | Decision::Pull => self.with_directory(s, host, seen, Then::Claim),
+        }
+    }
+
+    /// `with_directory` and the first step of `clear`.
+    fn with_directory(&self, s: &mut State, host: usize, seen: Seen, then: Then) {
+        if s.has_holders(host) && self.on(Rule::HoldersBecomeGhosts) {
+            let holders = s.of_mut(host).filter(|x| x.at == Life::Open);
+            holders.for_each(|x| x.ghost = Ghost::Yes);
+            self.haunt(s, host);
+            let foreign = matches!(
+                seen,
+                Seen::Index {
+                    claim: Claim::Foreign,
+                    ..
+                }
+            );
+            return match seen {
+                Seen::NoIndex => self.land(s, host, false),
+                _ => self.begin_to_drain(s, host, foreign),
+            };
+        }
+        let run = s.hosts[host].run;
+        s.hosts[host].run = Run {
+            at: At::Purge,
+            need: run.need,
+            taken: true,
+            same: run.same,
+            then,
+            ..Run::default()
+        };
+        let skipped = match then {
+            Then::Adopt => !self.on(Rule::AdoptPurges),
+            Then::Unclaimed => !self.on(Rule::UnclaimedPurges),
+            _ => false,
+        };
+        if skipped {
+            return self.purged(s, host);
+        }
+        self.remove_record(s, host);
+        self.reached(Step::RecordRemoved);
+        let late = !self.on(Rule::PurgeBeforeClaim) || !self.on(Rule::RecordLast);
+        if then == Then::Claim && late {
+            s.hosts[host].run.at = At::StaleLogs;
+        }
+    }
+
+    pub fn purge(&self, s: &mut State, host: usize) {
+        s.hosts[host].local = None;
+        s.of_mut(host).for_each(|x| x.linked = false);
+        self.reached(Step::Purged);
+        self.purged(s, host);
+    }
+
+    fn purged(&self, s: &mut State, host: usize) {
+        match s.hosts[host].run.then {
+            Then::Claim if self.on(Rule::ClaimBeforeCopy) => s.hosts[host].run.at = At::StaleLogs,
+            Then::Claim | Then::Claimed | Then::Adopt => s.hosts[host].run.at = At::Lock,
+            Then::Unclaimed | Then::Nothing => self.land(s, host, true),
+        }
+    }
+
+    pub fn stale_logs(&self, s: &mut State, host: usize) {
+        let run = &mut s.hosts[host].run;
+        run.stale = s.lasthost.stale && s.log.is_some();
+        run.at = At::Claim;
+    }
+
+    pub fn claim(&self, s: &mut State, host: usize) {
+        s.put_lasthost(self.ours(s, host));
+        self.reached(Step::Claimed);
+        let run = &mut s.hosts[host].run;
+        run.same = self.on(Rule::IdentityFirst);
+        run.at = match self.off {
+            Some(Rule::IdentityFirst) => At::ClaimIdentity,
+            Some(Rule::ClaimBeforeCopy) => At::WriteRecord,
+            Some(Rule::PurgeBeforeClaim | Rule::RecordLast) => At::Purge,
+            _ => At::Lock,
+        };
+        if run.at == At::Purge {
+            run.then = Then::Claimed;
+        }
+        if self.off == Some(Rule::RecordLast) {
+            self.put_record(s, host);
+        }
+    }
+
+    /// With a mutant: a claim that looks like an older one.
+    pub fn claim_alike(&self, s: &mut State, host: usize) {
+        self.claim(s, host);
+        for host in &mut s.hosts {
+            if let Place::Record(record) = &mut host.place {
+                record.current = true;
+            }
+        }
+    }
+
+    pub fn claim_identity(&self, s: &mut State, host: usize) {
+        let run = &mut s.hosts[host].run;
+        run.same = true;
+        run.at = At::Lock;
+    }
+
+    /// What a claim of this host says.
+    pub fn ours(&self, s: &State, host: usize) -> LastHost {
+        LastHost {
+            by: By::Host(host as u8),
+            stale: s.hosts[host].run.stale && self.on(Rule::WarnOfLogs),
+        }
+    }
+
+    /// `lock_if_any`.
+    pub fn lock(&self, s: &mut State, host: usize) {
+        let run = &mut s.hosts[host].run;
+        run.source = s.log.is_some() && self.on(Rule::LookAfterClaim);
+        run.log_same = run.source;
+        run.at = match run.source && self.rules.migrate[host] {
+            true => At::Fetch,
+            false => self.after_fetch(run),
+        };
+        if run.source {
+            self.reached(Step::Locked);
+            self.lock_log(s, host);
+        }
+    }
+
+    pub fn lock_log(&self, s: &mut State, host: usize) {
+        if self.on(Rule::LockLog) {
+            s.lock = Some(host as u8);
+        }
+    }
+
+    pub fn unlock(&self, s: &mut State, host: usize) {
+        if s.lock == Some(host as u8) {
+            s.lock = None;
+        }
+    }
+
+    pub fn fetch(&self, s: &mut State, host: usize) {
+        let run = &mut s.hosts[host].run;
+        run.at = self.after_fetch(run);
+        if !run.stale {
+            run.pulled = true;
+            s.hosts[host].local = s.log;
+            self.reached(Step::Installed);
+        }
+    }
+
+    fn after_fetch(&self, run: &Run) -> At {
+        match self.off {
+            Some(Rule::ClaimBeforeCopy) if run.then == Then::Claim => At::StaleLogs,
+            Some(Rule::RecordBeforeDelete) if run.source => At::Recheck,
+            _ => At::WriteRecord,
+        }
+    }
+
+    pub fn write_record(&self, s: &mut State, host: usize) {
+        if s.has_ghosts(host) && self.on(Rule::NoRecordWithGhosts) {
+            return self.fail_settle(s, host);
+        }
+        self.put_record(s, host);
+        match s.hosts[host].run.source {
+            true => s.hosts[host].run.at = At::Recheck,
+            false => self.land(s, host, true),
+        }
+    }
+
+    pub fn put_record(&self, s: &mut State, host: usize) {
+        let run = &mut s.hosts[host].run;
+        run.recorded = true;
+        let record = Record {
+            current: run.same,
+            pulled: run.pulled && run.log_same,
+        };
+        s.hosts[host].place = Place::Record(record);
+        self.reached(Step::Recorded);
+    }
+
+    /// The first half of `pull::delete`.
+    pub fn may_delete(&self, s: &State, host: usize) -> bool {
+        let run = &s.hosts[host].run;
+        (run.same || !self.on(Rule::RecheckClaim))
+            && (run.log_same || !run.source || !self.on(Rule::CompareLog))
+    }
+
+    pub fn recheck(&self, s: &mut State, host: usize) {
+        if !self.may_delete(s, host) {
+            return self.overtaken(s, host);
+        }
+        self.reached(Step::Rechecked);
+        s.hosts[host].run.at = At::Delete;
+    }
+
+    pub fn delete(&self, s: &mut State, host: usize) {
+        let run = s.hosts[host].run;
+        if let (Some(log), true) = (s.log, run.pulled) {
+            let whole = s.hosts[host].local.is_some_and(|local| log & !local == 0);
+            if !whole || !run.recorded {
+                s.broken = Some(Broken::Lost);
+            }
+        }
+        s.put_log(None);
+        self.reached(Step::Deleted);
+        self.land(s, host, true);
+    }
+
+    pub fn finish_lock(&self, s: &mut State, host: usize) {
+        let run = &mut s.hosts[host].run;
+        run.source = s.log.is_some();
+        run.log_same = run.record.is_some_and(|record| record.pulled);
+        (run.pulled, run.recorded) = (true, true);
+        run.at = At::FinishRecheck;
+        if run.source {
+            self.lock_log(s, host);
+        }
+    }
+
+    pub fn finish_recheck(&self, s: &mut State, host: usize) {
+        match (self.may_delete(s, host), s.hosts[host].run.source) {
+            (false, _) => self.overtaken(s, host),
+            (true, true) => s.hosts[host].run.at = At::FinishDelete,
+            (true, false) => self.land(s, host, true),
+        }
+    }
+
+    /// `Flight::drain`: with no log in INDEX there is nothing to warn of.
+    fn begin_to_drain(&self, s: &mut State, host: usize, claim: bool) {
+        s.hosts[host].run = Run {
+            at: At::Drain,
+            then: if claim { Then::Claim } else { Then::Nothing },
+            ..Run::default()
+        };
+        if s.log.is_none() {
+            self.drain(s, host);
+        }
+    }
+
+    pub fn drain(&self, s: &mut State, host: usize) {
+        let claim = s.hosts[host].run.then == Then::Claim;
+        let warns = s.log.is_some() && !s.lasthost.stale && self.on(Rule::WarnOfLogs);
+        if (claim && self.on(Rule::DrainClaims)) || warns {
+            s.hosts[host].run.at = At::DrainClaim;
+            s.hosts[host].run.stale = s.log.is_some();
+        } else {
+            self.drained(s, host);
+        }
+    }
+
+    pub fn drain_claim(&self, s: &mut State, host: usize) {
+        s.put_lasthost(self.ours(s, host));
+        self.drained(s, host);
+    }
+
+    fn drained(&self, s: &mut State, host: usize) {
+        self.land(s, host, false);
+        let told = s.lasthost.by == By::Host(host as u8);
+        if !told {
+            let ghosts = s.of_mut(host).filter(|x| x.ghost == Ghost::Yes);
+            ghosts.for_each(|x| x.holds = !self.on(Rule::DrainClaims));
+        }
+    }
+
+    pub fn distrust(&self, s: &mut State, host: usize) {
+        match s.log {
+            None => self.land(s, host, false),
+            Some(_) => {
+                let run = &mut s.hosts[host].run;
+                (run.stale, run.at) = (true, At::DistrustClaim);
+            }
+        }
+    }
+
+    pub fn distrust_claim(&self, s: &mut State, host: usize) {
+        s.put_lasthost(self.ours(s, host));
+        self.land(s, host, false);
+    }
+
+    /// An error of `settle` that is not [`Trouble::Overtaken`].
+    pub fn fail_settle(&self, s: &mut State, host: usize) {
+        self.unlock(s, host);
+        if s.hosts[host].run.then != Then::Adopt && self.on(Rule::WarnOfLogs) {
+            s.hosts[host].run = Run {
+                at: At::Distrust,
+                taken: true,
+                ..Run::default()
+            };
+        } else {
+            self.land(s, host, false);
+        }
+    }
+
+    /// Starts over.
+    fn overtaken(&self, s: &mut State, host: usize) {
+        self.unlock(s, host);
+        self.void(s, host);
+        self.remove_record(s, host);
+        s.hosts[host].run = Run {
+            at: At::Attempt,
+            ..Run::default()
+        };
+    }
+
+    /// With ghosts there is no record but word of them, which stays.
+    pub fn remove_record(&self, s: &mut State, host: usize) {
+        if !s.has_ghosts(host) {
+            s.hosts[host].place = Place::Nothing;
+        }
+    }
+
+    /// `Gate::land`: answers those aboard.
+    pub fn land(&self, s: &mut State, host: usize, ok: bool) {
+        self.unlock(s, host);
+        let need = s.hosts[host].run.need;
+        s.hosts[host].run = Run::default();
+        let ghosts = s.has_ghosts(host)
+            && self.on(Rule::NoVerdictWithGhosts)
+            && self.on(Rule::GhostsRefuse);
+        for n in 0..self.rules.sessions {
+            let session = &mut s.sessions[n];
+            if session.at != Life::Aboard || usize::from(session.host) != host {
+                continue;
+            }
+            if ok && !ghosts {
+                session.at = Life::Verdict;
+                session.need |= need;
+            } else {
+                self.refuse(s, n);
+            }
+        }
+    }
+
+    /// `Gate::evict`, from its beginning.
+    pub fn evict(&self, s: &mut State, host: usize) {
+        if self.on(Rule::EvictLooksLate) {
+            self.void(s, host);
+        }
+        s.hosts[host].run.at = At::EvictTake;
+    }
+
+    pub fn evict_take(&self, s: &mut State, host: usize) {
+        if s.has_holders(host) && self.on(Rule::EvictLooksLate) {
+            s.hosts[host].run = Run::default();
+            return;
+        }
+        self.void(s, host);
+        s.hosts[host].place = Place::Nothing;
+        s.hosts[host].run.taken = true;
+        s.hosts[host].run.at = At::EvictPurge;
+    }
+
+    pub fn evict_purge(&self, s: &mut State, host: usize) {
+        s.hosts[host].local = None;
+        s.of_mut(host).for_each(|x| x.linked = false);
+        s.hosts[host].run = Run::default();
+    }
+}

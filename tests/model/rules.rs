@@ -1,0 +1,126 @@
+//! What may happen in a configuration, and the rules of the protocol that a mutant breaks.
+
+use super::state::HOSTS;
+
+/// A configuration. Everything may happen any number of times, at any moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub hosts: usize,
+    /// How many sessions there are at a time, those counted in that have ended and whose fence is due.
+    pub sessions: usize,
+    pub migrate: [bool; HOSTS],
+    /// Sessions stay open when their user goes elsewhere.
+    pub linger: bool,
+    /// Stock backends open, change and close the list index in INDEX.
+    pub stock: bool,
+    /// A list index of a stock backend lies in INDEX at first.
+    pub left_over: bool,
+    /// The worker dies.
+    pub crash: bool,
+    /// The rename of a claim is carried out after its worker has died.
+    pub late: bool,
+    /// Supervisor and worker die, and are started again at once.
+    pub remount: bool,
+    /// The same, but sessions go on meanwhile.
+    pub down: bool,
+    pub evict: bool,
+    /// Who waits at the gate is refused: the run hangs, and goes on some time.
+    pub refuse: bool,
+    /// Any operation on NFS may fail.
+    pub trouble: bool,
+    /// A WRITE fails for want of room.
+    pub spoil: bool,
+    /// The user is deleted, and made again.
+    pub delete: bool,
+}
+
+impl Rules {
+    /// Two hosts, nothing but logins, writes and logouts; sessions linger.
+    pub const PLAIN: Rules = Rules {
+        hosts: 2,
+        sessions: 2,
+        migrate: [false; HOSTS],
+        linger: true,
+        stock: false,
+        left_over: false,
+        crash: false,
+        late: false,
+        remount: false,
+        down: false,
+        evict: false,
+        refuse: false,
+        trouble: false,
+        spoil: false,
+        delete: false,
+    };
+}
+
+/// A rule of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// INDEX/L is looked at before .lasthost.
+    LogBeforeLastHost,
+    /// Any decision but keep and finish voids all verdicts.
+    VoidVerdicts,
+    /// Who comes later waits for the next run.
+    NoLateJoin,
+    /// The record goes first, then the local files, then comes the new record.
+    RecordLast,
+    /// Purge before claim.
+    PurgeBeforeClaim,
+    /// Claim before copy.
+    ClaimBeforeCopy,
+    /// .lasthost is still our claim when INDEX/L is deleted.
+    RecheckClaim,
+    /// INDEX/L is what was copied when it is deleted.
+    CompareLog,
+    /// INDEX/L is locked while it is copied and deleted.
+    LockLog,
+    /// The record is written before INDEX/L is deleted.
+    RecordBeforeDelete,
+    /// INDEX/L is looked for again after the claim.
+    LookAfterClaim,
+    /// No record is written when somebody became a ghost meanwhile.
+    NoRecordWithGhosts,
+    /// Nobody is served when somebody became a ghost meanwhile.
+    NoVerdictWithGhosts,
+    /// Ghosts are marked before they are answered.
+    MarkFirst,
+    /// Ghosts outlive a worker.
+    GhostsSurvive,
+    /// While there are ghosts everybody is refused.
+    GhostsRefuse,
+    /// Who could not write is a ghost.
+    SpoiledIsGhost,
+    /// Nothing is purged while somebody holds it open: the holders become ghosts.
+    HoldersBecomeGhosts,
+    /// With ghosts .lasthost is claimed where it is another's.
+    DrainClaims,
+    /// With ghosts there is no record.
+    GhostsDropRecord,
+    AdoptPurges,
+    UnclaimedPurges,
+    FenceAfterWriters,
+    FenceAfterGhosts,
+    /// What of a user's ghosts has ended since the fence was begun waits for the next.
+    LayWhoHadEnded,
+    FencesSurvive,
+    /// What a fence finds of a stock backend in INDEX goes.
+    FenceDropsLog,
+    /// A writer that ends while a stock backend's list index lies in INDEX counts as a ghost.
+    WriterBesideLog,
+    /// Nothing local is trusted after a mount.
+    NewInstance,
+    /// A claim's identity is taken before the rename.
+    IdentityFirst,
+    /// A claim never looks like an older one.
+    UniqueClaims,
+    /// The check asks the server, not the attribute cache.
+    ForceSync,
+    /// Eviction looks for open files when verdicts are void.
+    EvictLooksLate,
+    /// A claim of a host that does not serve names the logs in INDEX.
+    WarnOfLogs,
+    /// Word of ghosts outlives a daemon.
+    WordSurvives,
+}

@@ -1,0 +1,262 @@
+//! What users, operators and stock backends do, and how daemons die.
+
+use super::Protocol;
+use super::rules::Rule;
+use super::state::{At, Broken, By, Fate, Fence, Ghost, LastHost, Life, Place, Run, Session, State};
+
+impl Protocol {
+    pub fn login(&self, s: &mut State, host: usize) {
+        let n = self.free_slot(s).expect("room for a session");
+        let joins = !self.on(Rule::NoLateJoin) && s.hosts[host].run.need_is_known();
+        s.sessions[n] = Session {
+            host: host as u8,
+            at: if joins { Life::Aboard } else { Life::Waiting },
+            need: if joins { s.promised() } else { 0 },
+            ..Session::default()
+        };
+    }
+
+    pub fn free_slot(&self, s: &State) -> Option<usize> {
+        (0..self.rules.sessions).find(|n| s.sessions[*n].at == Life::Free)
+    }
+
+    /// Where sessions do not linger they end before the user goes elsewhere.
+    pub fn may_go_to(&self, s: &State, host: Option<usize>) -> bool {
+        let live = |x: &&Session| !matches!(x.at, Life::Free | Life::Gone);
+        self.rules.linger || (s.sessions.iter().filter(live)).all(|x| Some(x.host.into()) == host)
+    }
+
+    /// OPEN of L, or CREATE where there is none.
+    pub fn open(&self, s: &mut State, n: usize) {
+        let Session { host, need, .. } = s.sessions[n];
+        let all = s.all();
+        let host = &mut s.hosts[usize::from(host)];
+        let session = &mut s.sessions[n];
+        match host.local {
+            Some(given) if need & !given != 0 => s.broken = Some(Broken::Stale),
+            Some(_) => {}
+            None => {
+                host.local = Some(all);
+                session.wrote = true;
+            }
+        }
+        (session.at, session.linked, session.need) = (Life::Open, true, 0);
+    }
+
+    pub fn write(&self, s: &mut State, n: usize) {
+        let change = self.change(s, n);
+        let session = &mut s.sessions[n];
+        if session.at == Life::Open {
+            session.wrote = true;
+            if session.linked {
+                let local = &mut s.hosts[usize::from(session.host)].local;
+                *local = local.map(|list| list | change);
+            }
+        }
+    }
+
+    /// A WRITE fails: the session goes on in memory.
+    pub fn spoiled(&self, s: &mut State, n: usize) {
+        self.change(s, n);
+        s.sessions[n].linked = false;
+        if self.on(Rule::SpoiledIsGhost) {
+            s.sessions[n].ghost = Ghost::Yes;
+            self.haunt(s, s.sessions[n].host.into());
+        }
+    }
+
+    fn change(&self, s: &mut State, n: usize) -> u16 {
+        let fate = if self.is_held_by(s, n) {
+            Fate::Promised
+        } else {
+            Fate::Session(n as u8)
+        };
+        s.change(fate)
+    }
+
+    /// The promise covers changes made where the user is held: by its .lasthost, or by nobody; the same as
+    /// `World::is_held_by` in tests/protocol.
+    fn is_held_by(&self, s: &State, n: usize) -> bool {
+        let session = s.sessions[n];
+        if self.rules.stock && self.rules.linger && s.log.is_some() {
+            return false;
+        }
+        let served = session.at == Life::Open;
+        session.holds
+            || match s.lasthost.by {
+                By::None | By::Nobody => served,
+                By::Host(host) => host == session.host,
+                By::Ended => false,
+            }
+    }
+
+    pub fn logout(&self, s: &mut State, n: usize) {
+        let session = &mut s.sessions[n];
+        if s.hosts[usize::from(session.host)].down {
+            let fate = left_by(session);
+            return s.end(n, fate);
+        }
+        let due = session.at == Life::Open && session.wrote && self.on(Rule::FenceAfterWriters);
+        *session = Session {
+            host: session.host,
+            at: Life::Gone,
+            fence: if due { Fence::Due } else { Fence::No },
+            ghost: match session.ghost {
+                Ghost::Unmarked => Ghost::No,
+                ghost => ghost,
+            },
+            ..Session::default()
+        };
+        s.let_go(n);
+    }
+
+    /// `Gate::refuse_late`: the run goes on without him.
+    pub fn refuse_late(&self, s: &mut State, n: usize) {
+        self.refuse(s, n);
+    }
+
+    pub fn refuse(&self, s: &mut State, n: usize) {
+        let session = &mut s.sessions[n];
+        (session.at, session.need) = (Life::Memory, 0);
+        session.ghost = Ghost::Unmarked;
+        if self.on(Rule::MarkFirst) {
+            self.mark(s, n);
+        }
+    }
+
+    pub fn mark(&self, s: &mut State, n: usize) {
+        s.sessions[n].ghost = Ghost::Yes;
+        self.haunt(s, s.sessions[n].host.into());
+    }
+
+    /// The worker dies; the next knows what is in the journal.
+    pub fn crash(&self, s: &mut State, host: usize) {
+        self.drop_run(s, host);
+        for session in s.of_mut(host) {
+            if matches!(session.at, Life::Aboard | Life::Verdict) {
+                (session.at, session.need) = (Life::Waiting, 0);
+            }
+            if session.ghost == Ghost::Laying {
+                session.ghost = Ghost::Yes;
+            }
+            if session.fence == Fence::Begun {
+                session.fence = Fence::Due;
+            }
+            if !self.on(Rule::GhostsSurvive) {
+                session.ghost = Ghost::No;
+            }
+            if !self.on(Rule::FencesSurvive) {
+                session.fence = Fence::No;
+            }
+        }
+        (0..self.rules.sessions).for_each(|n| s.let_go(n));
+    }
+
+    fn drop_run(&self, s: &mut State, host: usize) {
+        s.hosts[host].run = Run::default();
+        if s.lock == Some(host as u8) {
+            s.lock = None;
+        }
+    }
+
+    /// Supervisor and worker die. Who has something open goes on in memory.
+    pub fn die(&self, s: &mut State, host: usize) {
+        self.drop_run(s, host);
+        s.hosts[host].down = true;
+        for n in 0..self.rules.sessions {
+            let session = &mut s.sessions[n];
+            if usize::from(session.host) != host || session.at == Life::Free {
+                continue;
+            }
+            if session.at == Life::Gone {
+                let fate = left_by(session);
+                s.end(n, fate);
+                continue;
+            }
+            *session = Session {
+                host: session.host,
+                at: Life::Memory,
+                ghost: match session.ghost {
+                    Ghost::No => Ghost::No,
+                    _ => Ghost::Yes,
+                },
+                ..Session::default()
+            };
+        }
+    }
+
+    /// They are started again, and with them Dovecot.
+    pub fn mount(&self, s: &mut State, host: usize) {
+        for n in 0..self.rules.sessions {
+            let session = s.sessions[n];
+            if usize::from(session.host) == host && session.at != Life::Free {
+                s.end(n, left_by(&session));
+            }
+        }
+        s.hosts[host].down = false;
+        if self.on(Rule::NewInstance) {
+            if matches!(s.hosts[host].place, Place::Record(_)) {
+                s.hosts[host].place = Place::Nothing;
+            }
+            let late = s.hosts[host].late.as_mut();
+            for lasthost in late.into_iter().chain([&mut s.lasthost]) {
+                if lasthost.by == By::Host(host as u8) {
+                    lasthost.by = By::Ended;
+                }
+            }
+        }
+        if !self.on(Rule::WordSurvives) && s.hosts[host].place == Place::Haunted {
+            s.hosts[host].place = Place::Nothing;
+        }
+    }
+
+    /// A stock backend opens, changes and closes the list index in INDEX.
+    pub fn stock_session(&self, s: &mut State) {
+        s.no_index = false;
+        let change = s.change(Fate::Promised);
+        match s.log {
+            Some(log) => {
+                s.log_changed();
+                s.log = Some(log | change);
+            }
+            None => s.put_log(Some(s.all())),
+        }
+    }
+
+    pub fn delete_user(&self, s: &mut State) {
+        s.no_index = true;
+        s.put_lasthost(LastHost::default());
+        s.put_log(None);
+        s.lock = None;
+        s.change(Fate::Promised);
+    }
+}
+
+/// What becomes of the changes that a session made before its daemon died, and that are not promised yet.
+fn left_by(session: &Session) -> Fate {
+    match session.ghost {
+        Ghost::No => Fate::Lost,
+        _ => Fate::Word(session.host),
+    }
+}
+
+impl Run {
+    /// Whether it is a check that has begun to look.
+    fn need_is_known(&self) -> bool {
+        !matches!(
+            self.at,
+            At::Idle
+                | At::AfterWriter
+                | At::AfterWriterClaim
+                | At::FenceLock(_)
+                | At::FenceLook(_)
+                | At::FencePut(_)
+                | At::FenceRecheck(_)
+                | At::FenceDelete(_)
+                | At::Attempt
+                | At::Record
+                | At::EvictTake
+                | At::EvictPurge
+        )
+    }
+}
