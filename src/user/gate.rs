@@ -11,6 +11,7 @@ use super::ghosts::{Ghost, Why};
 use super::housekeeper::Housekeeper;
 use super::local;
 use super::process::{Caller, Process, Processes};
+use super::record::Kept;
 use parking_lot::MutexGuard;
 
 use super::Kernel;
@@ -357,7 +358,8 @@ impl Gate {
         self.kick(state, &mut inner);
     }
 
-    /// Drops an idle user's local files. `false` when he is not idle: a run is under way, or files are open.
+    /// Drops an idle user's local files. `false` when he is not idle: a run is under way, files are open, or there is word
+    /// of ghosts.
     ///
     /// # Errors
     /// When the backing cannot be changed.
@@ -378,9 +380,22 @@ impl Gate {
         let Ok(_taken) = state.take() else {
             return Ok(false);
         };
-        local::remove_record(self, user)?;
+        if !self.forget_record(&state)? {
+            return Ok(false);
+        }
         local::purge(self, user)?;
         Ok(true)
+    }
+
+    /// Removes the record for an eviction. `false` when word of ghosts is in its place, which stays until their fence is
+    /// set: they may be those of a daemon that died. Under the lock under which ghosts are marked.
+    fn forget_record(&self, state: &UserState) -> std::io::Result<bool> {
+        let _inner = state.lock();
+        let haunted = local::read(self, &state.user)? == Kept::Haunted;
+        if !haunted {
+            local::remove_record(self, &state.user)?;
+        }
+        Ok(!haunted)
     }
 
     pub(super) fn index_path(&self, user: &User) -> Result<IndexPath, Trouble> {

@@ -458,6 +458,10 @@ impl Protocol {
             return;
         }
         self.void(s, host);
+        if s.hosts[host].place == Place::Haunted && self.on(Rule::EvictSparesWord) {
+            s.hosts[host].run = Run::default();
+            return;
+        }
         s.hosts[host].place = Place::Nothing;
         s.hosts[host].run.taken = true;
         s.hosts[host].run.at = At::EvictPurge;

@@ -3,6 +3,7 @@
 mod check;
 mod fence;
 mod flight;
+#[allow(dead_code)]
 mod rules;
 mod session;
 mod state;
@@ -22,4 +23,35 @@ fn holds(name: &str, rules: Rules) {
 #[test]
 fn plain() {
     holds("plain", Rules::PLAIN);
+}
+
+/// For trying things out: `TRY="hosts=2 sessions=2 crash remount"`.
+#[test]
+fn tried() {
+    let Ok(text) = std::env::var("TRY") else { return };
+    let mut rules = Rules::PLAIN;
+    for word in text.split(' ') {
+        let (key, value) = word.split_once('=').unwrap_or((word, "1"));
+        let n: usize = value.parse().unwrap();
+        let on = n == 1;
+        match key {
+            "hosts" => rules.hosts = n,
+            "sessions" => rules.sessions = n,
+            "migrate" => rules.migrate = [n & 1 != 0, n & 2 != 0, n & 4 != 0],
+            "linger" => rules.linger = on,
+            "stock" => rules.stock = on,
+            "left_over" => rules.left_over = on,
+            "crash" => rules.crash = on,
+            "late" => rules.late = on,
+            "remount" => rules.remount = on,
+            "down" => rules.down = on,
+            "evict" => rules.evict = on,
+            "refuse" => rules.refuse = on,
+            "trouble" => rules.trouble = on,
+            "spoil" => rules.spoil = on,
+            "delete" => rules.delete = on,
+            _ => panic!("{key}"),
+        }
+    }
+    holds(&text, rules);
 }

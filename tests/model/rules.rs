@@ -119,6 +119,8 @@ pub enum Rule {
     ForceSync,
     /// Eviction looks for open files when verdicts are void.
     EvictLooksLate,
+    /// Eviction leaves word of ghosts alone.
+    EvictSparesWord,
     /// A claim of a host that does not serve names the logs in INDEX.
     WarnOfLogs,
     /// Word of ghosts outlives a daemon.

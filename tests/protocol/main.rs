@@ -154,6 +154,19 @@ fn nor_after_the_daemon_that_refused_it_has_ended() {
 }
 
 #[test]
+fn nor_when_the_user_is_evicted_before_he_comes_back() {
+    let acts = [
+        Act::StockSession,
+        Act::RefusedLogin(0),
+        Act::Write(0),
+        Act::Remount(0),
+        Act::Evict(0),
+        Act::Login(0),
+    ];
+    found(Rules::MIGRATING, &acts);
+}
+
+#[test]
 fn a_writer_is_fenced_at_its_end_though_others_stay() {
     // Two sessions on host 0, the user moves to host 1, one of the two writes and ends, the other stays.
     let acts = [
