@@ -237,15 +237,8 @@ impl Gate {
     /// One thing from the user's queue, then the next.
     fn run_next(self: &Arc<Self>, state: &Arc<UserState>) {
         let guard = RunGuard { gate: self, state };
-        let (writers, lay) = {
-            let queue = &mut state.lock().queue;
-            (
-                std::mem::take(&mut queue.writers),
-                std::mem::take(&mut queue.lay),
-            )
-        };
-        self.fence(state, &writers);
-        if lay {
+        self.fence_due(state);
+        if std::mem::take(&mut state.lock().queue.lay) {
             self.lay_ghosts(state, None);
         }
         self.run_flight(state);

@@ -7,7 +7,7 @@ use listindexfs::user::steps::Step;
 use stateright::{Checker, Model, Property};
 
 use super::rules::{Rule, Rules};
-use super::state::{At, Broken, By, For, Ghost, Life, Place, State};
+use super::state::{At, Broken, By, Ghost, Life, Place, State};
 
 /// The protocol under some rules, one of which may be switched off.
 #[derive(Debug, Default)]
@@ -93,7 +93,7 @@ impl Protocol {
         match session.at {
             Life::Free | Life::Gone => {}
             Life::Waiting | Life::Aboard => {
-                if self.rules.refuse {
+                if self.rules.refuse && host.run.at != At::Idle {
                     acts.push(Act::Refuse(n));
                 }
             }
@@ -155,7 +155,8 @@ impl Protocol {
         );
         if self.rules.trouble && touches_nfs(run.at) {
             acts.push(Act::Fail(h));
-            if puts && s.lasthost.by != By::None {
+            let warns = puts && self.puts(s, h).stale && self.on(Rule::KeepWarnings);
+            if puts && s.lasthost.by != By::None && !warns {
                 acts.push(Act::FailRemoving(h));
             }
             if puts && !s.no_index {
@@ -191,8 +192,8 @@ impl Protocol {
         }
         match at {
             At::Idle => self.run_next(s, h),
-            At::AfterWriter => self.after_writer(s, h),
-            At::AfterWriterClaim => self.after_writer_claim(s, h),
+            At::AfterWriter(whose) => self.after_writer(s, h, whose),
+            At::AfterWriterClaim(whose) => self.after_writer_claim(s, h, whose),
             At::FenceLock(whose) => self.fence_lock(s, h, whose),
             At::FenceLook(whose) => self.fence_look(s, h, whose),
             At::FencePut(whose) => self.fence_put(s, h, whose),
@@ -226,8 +227,9 @@ impl Protocol {
     /// What an error makes of it.
     fn fail(&self, s: &mut State, h: usize) {
         match s.hosts[h].run.at {
-            At::AfterWriter | At::AfterWriterClaim => self.fenced(s, h, For::Writers, false),
-            At::FenceLock(whose)
+            At::AfterWriter(whose)
+            | At::AfterWriterClaim(whose)
+            | At::FenceLock(whose)
             | At::FenceLook(whose)
             | At::FencePut(whose)
             | At::FenceRecheck(whose)
@@ -334,7 +336,7 @@ fn touches_nfs(at: At) -> bool {
 fn may_lack_index(at: At) -> bool {
     matches!(
         at,
-        At::AfterWriter | At::FenceLock(_) | At::Attempt | At::Record
+        At::AfterWriter(_) | At::FenceLock(_) | At::Attempt | At::Record
     )
 }
 

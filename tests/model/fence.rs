@@ -42,35 +42,35 @@ impl Protocol {
     }
 
     /// `Gate::fence`: the processes that have ended by now.
-    pub fn begin_fence(&self, s: &mut State, host: usize) {
+    pub fn fence_due(&self, s: &mut State, host: usize, whose: For) {
         let due = s.of_mut(host).filter(|x| x.fence == Fence::Due);
         due.for_each(|session| session.fence = Fence::Begun);
-        s.hosts[host].run.at = At::AfterWriter;
+        s.hosts[host].run.at = At::AfterWriter(whose);
     }
 
-    pub fn after_writer(&self, s: &mut State, host: usize) {
+    pub fn after_writer(&self, s: &mut State, host: usize, whose: For) {
         if s.no_index {
-            return self.fenced(s, host, For::Writers, true);
+            return self.fenced(s, host, whose, true);
         }
         let migrate = self.rules.migrate[host] && self.on(Rule::WriterBesideLog);
         if migrate && s.log.is_some() {
-            return self.fenced(s, host, For::Writers, false);
+            return self.fenced(s, host, whose, false);
         }
         let record = self.record_of(s, host);
         s.hosts[host].run = Run {
-            at: At::AfterWriterClaim,
+            at: At::AfterWriterClaim(whose),
             record,
             ..Run::default()
         };
     }
 
-    pub fn after_writer_claim(&self, s: &mut State, host: usize) {
+    pub fn after_writer_claim(&self, s: &mut State, host: usize, whose: For) {
         let seen = self.claim_seen(s, host, s.hosts[host].run.record);
         if seen != Claim::Foreign || s.lasthost.by == By::None {
-            return self.fenced(s, host, For::Writers, true);
+            return self.fenced(s, host, whose, true);
         }
         s.hosts[host].run = Run {
-            at: At::FenceLock(For::Writers),
+            at: At::FenceLock(whose),
             ..Run::default()
         };
     }
@@ -93,7 +93,7 @@ impl Protocol {
     /// `after_ghost`, and `set` from its beginning: `lock_if_any`.
     pub fn fence_lock(&self, s: &mut State, host: usize, whose: For) {
         if s.no_index {
-            return self.fenced(s, host, whose, whose != For::Writers);
+            return self.fenced(s, host, whose, !matches!(whose, For::Writers | For::WritersFirst));
         }
         let run = &mut s.hosts[host].run;
         run.source = s.log.is_some() && self.on(Rule::FenceDropsLog);
@@ -160,6 +160,10 @@ impl Protocol {
         s.hosts[host].run = Run::default();
         match whose {
             For::Writers => self.forget_writers(s, host, set),
+            For::WritersFirst => {
+                self.forget_writers(s, host, set);
+                s.hosts[host].run.at = At::Attempt;
+            }
             For::Ghosts => self.forget_ghosts(s, host, set),
             For::GhostsFirst => {
                 self.forget_ghosts(s, host, set);

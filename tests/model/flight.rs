@@ -12,8 +12,8 @@ use super::state::{
 impl Protocol {
     /// `run_next`: one thing from the user's queue.
     pub fn run_next(&self, s: &mut State, host: usize) {
-        if s.of(host).any(|x| x.fence == Fence::Due) {
-            self.begin_fence(s, host);
+        if self.has_fences_due(s, host) {
+            self.fence_due(s, host, For::Writers);
         } else if s.of(host).any(|x| x.at == Life::Waiting) {
             let waiting = s.of_mut(host).filter(|x| x.at == Life::Waiting);
             waiting.for_each(|x| x.at = Life::Aboard);
@@ -23,6 +23,10 @@ impl Protocol {
         }
     }
 
+    fn has_fences_due(&self, s: &State, host: usize) -> bool {
+        s.of(host).any(|x| x.fence == Fence::Due)
+    }
+
     /// Whether anything waits in the user's queue.
     pub fn is_due(&self, s: &State, host: usize) -> bool {
         let waits = |x: &super::state::Session| x.fence == Fence::Due || x.at == Life::Waiting;
@@ -30,6 +34,9 @@ impl Protocol {
     }
 
     pub fn attempt(&self, s: &mut State, host: usize) {
+        if self.has_fences_due(s, host) && self.on(Rule::WritersFirst) {
+            return self.fence_due(s, host, For::WritersFirst);
+        }
         if self.has_ended_ghosts(s, host) {
             return self.begin_to_lay(s, host, For::GhostsFirst);
         }
@@ -135,6 +142,9 @@ impl Protocol {
                 _ => self.begin_to_drain(s, host, foreign),
             };
         }
+        if self.has_fences_due(s, host) && self.on(Rule::WritersFirst) {
+            return self.overtaken(s, host);
+        }
         let run = s.hosts[host].run;
         s.hosts[host].run = Run {
             at: At::Purge,
@@ -231,7 +241,7 @@ impl Protocol {
         run.log_same = run.source;
         run.at = match run.source && self.rules.migrate[host] {
             true => At::Fetch,
-            false => self.after_fetch(run),
+            false => self.after_fetch(run, false),
         };
         if run.source {
             self.reached(Step::Locked);
@@ -253,7 +263,7 @@ impl Protocol {
 
     pub fn fetch(&self, s: &mut State, host: usize) {
         let run = &mut s.hosts[host].run;
-        run.at = self.after_fetch(run);
+        run.at = self.after_fetch(run, true);
         if !run.stale {
             run.pulled = true;
             s.hosts[host].local = s.log;
@@ -261,7 +271,10 @@ impl Protocol {
         }
     }
 
-    fn after_fetch(&self, run: &Run) -> At {
+    fn after_fetch(&self, run: &Run, migrate: bool) -> At {
+        if run.source && !migrate && self.on(Rule::DropBeforeRecord) {
+            return At::Recheck;
+        }
         match self.off {
             Some(Rule::ClaimBeforeCopy) if run.then == Then::Claim => At::StaleLogs,
             Some(Rule::RecordBeforeDelete) if run.source => At::Recheck,
@@ -274,8 +287,9 @@ impl Protocol {
             return self.fail_settle(s, host);
         }
         self.put_record(s, host);
-        match s.hosts[host].run.source {
-            true => s.hosts[host].run.at = At::Recheck,
+        let run = &mut s.hosts[host].run;
+        match run.source {
+            true => run.at = At::Recheck,
             false => self.land(s, host, true),
         }
     }
@@ -316,7 +330,11 @@ impl Protocol {
         }
         s.put_log(None);
         self.reached(Step::Deleted);
-        self.land(s, host, true);
+        let run = &mut s.hosts[host].run;
+        match run.recorded {
+            true => self.land(s, host, true),
+            false => (run.source, run.at) = (false, At::WriteRecord),
+        }
     }
 
     pub fn finish_lock(&self, s: &mut State, host: usize) {

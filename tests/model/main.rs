@@ -30,7 +30,7 @@ fn plain() {
 fn tried() {
     let Ok(text) = std::env::var("TRY") else { return };
     let mut rules = Rules::PLAIN;
-    for word in text.split(' ') {
+    for word in text.split_whitespace() {
         let (key, value) = word.split_once('=').unwrap_or((word, "1"));
         let n: usize = value.parse().unwrap();
         let on = n == 1;

@@ -78,6 +78,8 @@ pub enum Rule {
     LockLog,
     /// The record is written before INDEX/L is deleted.
     RecordBeforeDelete,
+    /// Without `migrate` INDEX/L is deleted before the record is written.
+    DropBeforeRecord,
     /// INDEX/L is looked for again after the claim.
     LookAfterClaim,
     /// No record is written when somebody became a ghost meanwhile.
@@ -104,6 +106,8 @@ pub enum Rule {
     FenceAfterGhosts,
     /// What of a user's ghosts has ended since the fence was begun waits for the next.
     LayWhoHadEnded,
+    /// Fences that are due when the directory is taken are set before anything is pulled.
+    WritersFirst,
     FencesSurvive,
     /// What a fence finds of a stock backend in INDEX goes.
     FenceDropsLog,
@@ -123,6 +127,8 @@ pub enum Rule {
     EvictSparesWord,
     /// A claim of a host that does not serve names the logs in INDEX.
     WarnOfLogs,
+    /// A claim that fails leaves a .lasthost alone that may warn of logs.
+    KeepWarnings,
     /// Word of ghosts outlives a daemon.
     WordSurvives,
 }

@@ -2,7 +2,7 @@
 
 use super::Protocol;
 use super::rules::Rule;
-use super::state::{At, Broken, By, Fate, Fence, Ghost, LastHost, Life, Place, Run, Session, State};
+use super::state::{At, Broken, By, Fate, Fence, Ghost, Host, LastHost, Life, Place, Run, Session, State};
 
 impl Protocol {
     pub fn login(&self, s: &mut State, host: usize) {
@@ -74,20 +74,20 @@ impl Protocol {
         s.change(fate)
     }
 
-    /// The promise covers changes made where the user is held: by its .lasthost, or by nobody; the same as
-    /// `World::is_held_by` in tests/protocol.
+    /// The promise covers changes made where the user is held: by its .lasthost, or by nobody. While a stock backend's
+    /// list index lies in INDEX only where .lasthost says that it is not to be fetched, and no claim is under way that
+    /// does not repeat it.
     fn is_held_by(&self, s: &State, n: usize) -> bool {
         let session = s.sessions[n];
-        if self.rules.stock && self.rules.linger && s.log.is_some() {
-            return false;
-        }
         let served = session.at == Life::Open;
-        session.holds
-            || match s.lasthost.by {
-                By::None | By::Nobody => served,
-                By::Host(host) => host == session.host,
-                By::Ended => false,
-            }
+        let ours = s.lasthost.by == By::Host(session.host);
+        if s.log.is_some() {
+            let puts = |at| matches!(at, At::Claim | At::DrainClaim | At::DistrustClaim);
+            let claims = |h: &Host| puts(h.run.at) && !h.run.stale;
+            let late = |h: &Host| h.late.is_some_and(|late| !late.stale);
+            return ours && s.lasthost.stale && !s.hosts.iter().any(|h| claims(h) || late(h));
+        }
+        session.holds || ours || served && matches!(s.lasthost.by, By::None | By::Nobody)
     }
 
     pub fn logout(&self, s: &mut State, n: usize) {
@@ -246,8 +246,8 @@ impl Run {
         !matches!(
             self.at,
             At::Idle
-                | At::AfterWriter
-                | At::AfterWriterClaim
+                | At::AfterWriter(_)
+                | At::AfterWriterClaim(_)
                 | At::FenceLock(_)
                 | At::FenceLook(_)
                 | At::FencePut(_)

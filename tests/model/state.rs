@@ -124,9 +124,9 @@ pub enum At {
     #[default]
     Idle,
     /// `fence::after_writer`: looks for INDEX/L.
-    AfterWriter,
+    AfterWriter(For),
     /// Then at .lasthost.
-    AfterWriterClaim,
+    AfterWriterClaim(For),
     /// `fence::set`: `lock_if_any`, `look`, `claim::put`, `pull::delete`.
     FenceLock(For),
     FenceLook(For),
@@ -171,6 +171,8 @@ pub enum At {
 pub enum For {
     /// Processes that wrote.
     Writers,
+    /// The same, at the beginning of a check.
+    WritersFirst,
     /// Ghosts, for the housekeeper.
     Ghosts,
     /// Ghosts, at the beginning of a check.
