@@ -295,7 +295,10 @@ impl Protocol {
     /// Once everybody has gone each host serves at its first check, and has nothing to do at the next.
     fn serves_again(&self, s: &State) -> bool {
         let gone = s.sessions.iter().all(|x| x.at == Life::Free);
-        let quiet = s.hosts.iter().all(|h| h.run.at == At::Idle && !h.down && h.late.is_none());
+        let quiet = s
+            .hosts
+            .iter()
+            .all(|h| h.run.at == At::Idle && !h.down && h.late.is_none());
         if !gone || !quiet || s.no_index {
             return true;
         }
@@ -378,17 +381,22 @@ impl Model for Protocol {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("no list index is given out that lacks what was promised", |_, s: &State| {
-                s.broken != Some(Broken::Stale)
-            }),
-            Property::always("a list index that moves is whole on one side", |_, s: &State| {
-                s.broken != Some(Broken::Lost)
-            }),
+            Property::always(
+                "no list index is given out that lacks what was promised",
+                |_, s: &State| s.broken != Some(Broken::Stale),
+            ),
+            Property::always(
+                "a list index that moves is whole on one side",
+                |_, s: &State| s.broken != Some(Broken::Lost),
+            ),
             Property::always("one host at most holds the user", |_, s: &State| {
-                let holds = |h: &&super::state::Host| matches!(h.place, Place::Record(r) if r.current);
+                let holds =
+                    |h: &&super::state::Host| matches!(h.place, Place::Record(r) if r.current);
                 s.hosts.iter().filter(holds).count() <= 1
             }),
-            Property::always("all hosts serve once everybody has gone", |p, s| p.serves_again(s)),
+            Property::always("all hosts serve once everybody has gone", |p, s| {
+                p.serves_again(s)
+            }),
         ]
     }
 }
@@ -402,10 +410,15 @@ pub fn explore(protocol: Protocol, threads: usize) -> (usize, Option<(&'static s
         .spawn_bfs()
         .join();
     let states = checker.unique_state_count();
-    let found = checker.discoveries().into_iter().min_by_key(|(_, path)| path.clone().into_actions().len());
+    let found = checker
+        .discoveries()
+        .into_iter()
+        .min_by_key(|(_, path)| path.clone().into_actions().len());
     let found = found.map(|(name, path)| {
         let steps = path.into_vec();
-        let told = steps.into_iter().filter_map(|(s, act)| act.map(|act| tell(&s, act)));
+        let told = steps
+            .into_iter()
+            .filter_map(|(s, act)| act.map(|act| tell(&s, act)));
         (name, told.collect())
     });
     (states, found)
@@ -421,17 +434,29 @@ fn tell(s: &State, act: Act) -> String {
     };
     match act {
         Act::Login(h) => format!("{}: login", host(h)),
-        Act::Open(n) | Act::Write(n) | Act::Spoil(n) | Act::Logout(n) | Act::Refuse(n) | Act::Mark(n) => {
+        Act::Open(n)
+        | Act::Write(n)
+        | Act::Spoil(n)
+        | Act::Logout(n)
+        | Act::Refuse(n)
+        | Act::Mark(n) => {
             let word = format!("{act:?}");
             let word = word.split('(').next().unwrap_or_default().to_lowercase();
             format!("{}: {word}", session(n))
         }
         Act::Step(h) => format!("{}: {:?}", host(h), s.hosts[h].run.at),
-        Act::Fail(h) | Act::FailRemoving(h) | Act::FailDone(h) | Act::Crash(h) | Act::CrashClaiming(h)
-        | Act::Cached(h) | Act::Alike(h) => {
+        Act::Fail(h)
+        | Act::FailRemoving(h)
+        | Act::FailDone(h)
+        | Act::Crash(h)
+        | Act::CrashClaiming(h)
+        | Act::Cached(h)
+        | Act::Alike(h) => {
             format!("{}: {act:?} at {:?}", host(h), s.hosts[h].run.at)
         }
-        Act::Lands(h) | Act::Evict(h) | Act::Die(h) | Act::Mount(h) => format!("{}: {act:?}", host(h)),
+        Act::Lands(h) | Act::Evict(h) | Act::Die(h) | Act::Mount(h) => {
+            format!("{}: {act:?}", host(h))
+        }
         Act::StockSession | Act::DeleteUser | Act::MakeIndex => format!("{act:?}"),
     }
 }

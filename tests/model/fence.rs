@@ -78,7 +78,9 @@ impl Protocol {
     /// `lay_ghosts`: those whose time is over by now.
     pub fn begin_to_lay(&self, s: &mut State, host: usize, whose: For) {
         let ended = |x: &&mut super::state::Session| x.at == Life::Gone && x.ghost == Ghost::Yes;
-        s.of_mut(host).filter(ended).for_each(|x| x.ghost = Ghost::Laying);
+        s.of_mut(host)
+            .filter(ended)
+            .for_each(|x| x.ghost = Ghost::Laying);
         if self.on(Rule::FenceAfterGhosts) {
             s.hosts[host].run.at = At::FenceLock(whose);
         } else {
@@ -87,13 +89,19 @@ impl Protocol {
     }
 
     pub fn has_ended_ghosts(&self, s: &State, host: usize) -> bool {
-        s.of(host).any(|x| x.at == Life::Gone && x.ghost == Ghost::Yes)
+        s.of(host)
+            .any(|x| x.at == Life::Gone && x.ghost == Ghost::Yes)
     }
 
     /// `after_ghost`, and `set` from its beginning: `lock_if_any`.
     pub fn fence_lock(&self, s: &mut State, host: usize, whose: For) {
         if s.no_index {
-            return self.fenced(s, host, whose, !matches!(whose, For::Writers | For::WritersFirst));
+            return self.fenced(
+                s,
+                host,
+                whose,
+                !matches!(whose, For::Writers | For::WritersFirst),
+            );
         }
         let run = &mut s.hosts[host].run;
         run.source = s.log.is_some() && self.on(Rule::FenceDropsLog);

@@ -445,9 +445,8 @@ impl Protocol {
         self.unlock(s, host);
         let need = s.hosts[host].run.need;
         s.hosts[host].run = Run::default();
-        let ghosts = s.has_ghosts(host)
-            && self.on(Rule::NoVerdictWithGhosts)
-            && self.on(Rule::GhostsRefuse);
+        let ghosts =
+            s.has_ghosts(host) && self.on(Rule::NoVerdictWithGhosts) && self.on(Rule::GhostsRefuse);
         for n in 0..self.rules.sessions {
             let session = &mut s.sessions[n];
             if session.at != Life::Aboard || usize::from(session.host) != host {

@@ -28,7 +28,9 @@ fn plain() {
 /// For trying things out: `TRY="hosts=2 sessions=2 crash remount"`.
 #[test]
 fn tried() {
-    let Ok(text) = std::env::var("TRY") else { return };
+    let Ok(text) = std::env::var("TRY") else {
+        return;
+    };
     let mut rules = Rules::PLAIN;
     for word in text.split_whitespace() {
         let (key, value) = word.split_once('=').unwrap_or((word, "1"));

@@ -2,7 +2,9 @@
 
 use super::Protocol;
 use super::rules::Rule;
-use super::state::{At, Broken, By, Fate, Fence, Ghost, Host, LastHost, Life, Place, Run, Session, State};
+use super::state::{
+    At, Broken, By, Fate, Fence, Ghost, Host, LastHost, Life, Place, Run, Session, State,
+};
 
 impl Protocol {
     pub fn login(&self, s: &mut State, host: usize) {

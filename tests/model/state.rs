@@ -266,7 +266,9 @@ impl State {
 
     fn fated(&self, wanted: impl Fn(Fate) -> bool) -> Changes {
         let fates = self.fates.iter().take(self.kinds.into()).enumerate();
-        fates.filter(|(_, fate)| wanted(**fate)).fold(0, |all, (i, _)| all | 1 << i)
+        fates
+            .filter(|(_, fate)| wanted(**fate))
+            .fold(0, |all, (i, _)| all | 1 << i)
     }
 
     pub fn promised(&self) -> Changes {
@@ -297,7 +299,9 @@ impl State {
                 Place::Record(record) => Some(record),
                 _ => None,
             };
-            seen.into_iter().chain(place).for_each(|record| record.current = false);
+            seen.into_iter()
+                .chain(place)
+                .for_each(|record| record.current = false);
         }
         let by = lasthost.by;
         let sessions = self.sessions.iter_mut();
@@ -324,21 +328,28 @@ impl State {
                 Place::Record(record) => Some(record),
                 _ => None,
             };
-            seen.into_iter().chain(place).for_each(|record| record.pulled = false);
+            seen.into_iter()
+                .chain(place)
+                .for_each(|record| record.pulled = false);
         }
     }
 
     pub fn of(&self, host: usize) -> impl Iterator<Item = &Session> {
-        self.sessions.iter().filter(move |s| s.at != Life::Free && usize::from(s.host) == host)
+        self.sessions
+            .iter()
+            .filter(move |s| s.at != Life::Free && usize::from(s.host) == host)
     }
 
     pub fn of_mut(&mut self, host: usize) -> impl Iterator<Item = &mut Session> {
-        self.sessions.iter_mut().filter(move |s| s.at != Life::Free && usize::from(s.host) == host)
+        self.sessions
+            .iter_mut()
+            .filter(move |s| s.at != Life::Free && usize::from(s.host) == host)
     }
 
     /// Whether the host's gate knows of ghosts.
     pub fn has_ghosts(&self, host: usize) -> bool {
-        self.of(host).any(|s| matches!(s.ghost, Ghost::Yes | Ghost::Laying))
+        self.of(host)
+            .any(|s| matches!(s.ghost, Ghost::Yes | Ghost::Laying))
     }
 
     pub fn has_holders(&self, host: usize) -> bool {

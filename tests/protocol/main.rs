@@ -167,6 +167,28 @@ fn nor_when_the_user_is_evicted_before_he_comes_back() {
 }
 
 #[test]
+fn what_a_writer_changed_that_ends_during_a_pull_is_known_afterwards() {
+    let mut world = World::new(Rules::TOGETHER);
+    world.act(Act::Login(0));
+    world.writes_and_ends_during_a_pull(0);
+    world.act(Act::Login(0));
+    world.everybody_goes_and_list_indexes_are_used_again();
+}
+
+#[test]
+fn what_is_dropped_on_index_is_dropped_though_the_worker_dies() {
+    for step in [Step::Claimed, Step::Locked, Step::Rechecked, Step::Recorded] {
+        let mut world = World::new(Rules::MIXED);
+        world.act(Act::StockSession);
+        world.login_whose_worker_dies(1, step);
+        for act in [Act::Login(1), Act::Write(0), Act::Logout(0), Act::Login(0)] {
+            world.act(act);
+        }
+        world.everybody_goes_and_list_indexes_are_used_again();
+    }
+}
+
+#[test]
 fn a_writer_is_fenced_at_its_end_though_others_stay() {
     // Two sessions on host 0, the user moves to host 1, one of the two writes and ends, the other stays.
     let acts = [

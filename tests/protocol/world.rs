@@ -265,6 +265,38 @@ impl World {
         true
     }
 
+    /// A login whose worker dies after a step; the next worker goes on.
+    pub fn login_whose_worker_dies(&mut self, host: usize, step: Step) {
+        let pid = self.processes.start();
+        self.host(host).die_at(step);
+        self.host(host).login(pid, &self.truth);
+        assert!(self.host(host).died(), "{} is on the way", step.name());
+        self.processes.end(pid);
+        self.host(host).stop();
+        self.hosts[host] = self.hosts[host].take().map(Host::next_worker);
+    }
+
+    /// A stock backend is used; a session logs in that has seen its list index already, when another writes and ends.
+    pub fn writes_and_ends_during_a_pull(&mut self, n: usize) {
+        let Session {
+            host, pid, open, ..
+        } = self.sessions[n];
+        let pass = self.host(host).pass(pid);
+        self.stock_session();
+        let change = self.change();
+        self.sessions.swap_remove(n);
+        let (next, open) = (self.processes.start(), open.unwrap());
+        let on = self.host(host);
+        let served = on.login_while(next, &pass, &self.truth, || {
+            on.write(pid, open, &Content::from([change]));
+            on.release(open);
+            self.processes.end(pid);
+        });
+        self.admit(host, next, served);
+        self.host(host).end_ghosts(); // and the fences
+        self.promised.insert(change);
+    }
+
     /// The mount ends and begins again; with it go the host's sessions, as the unit restarts Dovecot.
     fn remount(&mut self, host: usize) {
         self.host(host).stop();
