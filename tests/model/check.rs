@@ -7,7 +7,7 @@ use listindexfs::user::steps::Step;
 use stateright::{Checker, Model, Property};
 
 use super::rules::{Rule, Rules};
-use super::state::{At, Broken, By, Ghost, Life, Place, State};
+use super::state::{At, Broken, By, For, Ghost, Life, Place, STOCK, State};
 
 /// The protocol under some rules, one of which may be switched off.
 #[derive(Debug, Default)]
@@ -52,6 +52,8 @@ pub enum Act {
     Die(usize),
     Mount(usize),
     StockSession,
+    /// With sessions that stay.
+    StockLogin,
     DeleteUser,
     MakeIndex,
 }
@@ -104,9 +106,12 @@ impl Protocol {
                 acts.push(Act::Logout(n));
             }
             Life::Open | Life::Memory => {
-                acts.push(Act::Write(n));
+                let stock = usize::from(session.host) == STOCK;
+                if !stock || (session.linked && s.lock.is_none()) {
+                    acts.push(Act::Write(n));
+                }
                 acts.push(Act::Logout(n));
-                if self.rules.spoil && session.linked {
+                if self.rules.spoil && session.linked && !stock {
                     acts.push(Act::Spoil(n));
                 }
                 if session.ghost == Ghost::Unmarked {
@@ -187,7 +192,9 @@ impl Protocol {
 
     fn step(&self, s: &mut State, h: usize) {
         let at = s.hosts[h].run.at;
-        if s.no_index && touches_nfs(at) && !may_lack_index(at) {
+        if may_lack_index(at) || at == At::Idle {
+            s.hosts[h].index_gone = false;
+        } else if touches_nfs(at) && (s.no_index || s.hosts[h].index_gone) {
             return self.fail(s, h);
         }
         match at {
@@ -201,6 +208,8 @@ impl Protocol {
             At::FenceDelete(whose) => self.fence_delete(s, h, whose),
             At::Attempt => self.attempt(s, h),
             At::Record => self.record(s, h),
+            At::LookIndex => self.look_index(s, h),
+            At::Land => self.land(s, h, true),
             At::LookLog => self.look_log(s, h),
             At::LookClaim => self.look_claim(s, h),
             At::Drain => self.drain(s, h),
@@ -287,6 +296,7 @@ impl Protocol {
                 self.mount(s, h);
             }
             Act::StockSession => self.stock_session(s),
+            Act::StockLogin => self.stock_login(s),
             Act::DeleteUser => self.delete_user(s),
             Act::MakeIndex => s.no_index = false,
         }
@@ -331,7 +341,7 @@ impl Protocol {
 fn touches_nfs(at: At) -> bool {
     !matches!(
         at,
-        At::Idle | At::Purge | At::WriteRecord | At::EvictTake | At::EvictPurge
+        At::Idle | At::Land | At::Purge | At::WriteRecord | At::EvictTake | At::EvictPurge
     )
 }
 
@@ -339,7 +349,11 @@ fn touches_nfs(at: At) -> bool {
 fn may_lack_index(at: At) -> bool {
     matches!(
         at,
-        At::AfterWriter(_) | At::FenceLock(_) | At::Attempt | At::Record
+        At::AfterWriter(_)
+            | At::FenceLock(For::Ghosts | For::GhostsFirst | For::Word)
+            | At::Attempt
+            | At::Record
+            | At::LookIndex
     )
 }
 
@@ -363,6 +377,10 @@ impl Model for Protocol {
         (0..self.rules.hosts).for_each(|h| self.host_acts(s, h, acts));
         if self.rules.stock && s.lock.is_none() && self.may_go_to(s, None) {
             acts.push(Act::StockSession);
+        }
+        let room = self.free_slot(s).is_some();
+        if self.rules.stock_lingers && room && self.may_go_to(s, Some(STOCK)) {
+            acts.push(Act::StockLogin);
         }
         if self.rules.delete {
             acts.push(if s.no_index {
@@ -394,8 +412,8 @@ impl Model for Protocol {
                     |h: &&super::state::Host| matches!(h.place, Place::Record(r) if r.current);
                 s.hosts.iter().filter(holds).count() <= 1
             }),
-            Property::always("all hosts serve once everybody has gone", |p, s| {
-                p.serves_again(s)
+            Property::always("all hosts serve once everybody has gone", |p: &Self, s| {
+                p.off.is_some() || p.serves_again(s)
             }),
         ]
     }
@@ -426,7 +444,7 @@ pub fn explore(protocol: Protocol, threads: usize) -> (usize, Option<(&'static s
 
 /// One line of a trace.
 fn tell(s: &State, act: Act) -> String {
-    let host = |h: usize| ["A", "B", "C"][h];
+    let host = |h: usize| ["A", "B", "C", "stock"][h];
     let session = |n: usize| {
         let x = &s.sessions[n];
         let ghost = if x.ghost == Ghost::No { "" } else { ", ghost" };
@@ -457,6 +475,8 @@ fn tell(s: &State, act: Act) -> String {
         Act::Lands(h) | Act::Evict(h) | Act::Die(h) | Act::Mount(h) => {
             format!("{}: {act:?}", host(h))
         }
-        Act::StockSession | Act::DeleteUser | Act::MakeIndex => format!("{act:?}"),
+        Act::StockSession | Act::StockLogin | Act::DeleteUser | Act::MakeIndex => {
+            format!("{act:?}")
+        }
     }
 }

@@ -119,7 +119,7 @@ impl Protocol {
         match seen {
             Claim::Recorded | Claim::Ours => {
                 run.same = true;
-                self.fence_sources(s, host, whose);
+                run.at = At::FenceRecheck(whose);
             }
             Claim::Foreign if s.lasthost.by == By::None && !run.source => {
                 self.fenced(s, host, whose, true);
@@ -131,28 +131,22 @@ impl Protocol {
     pub fn fence_put(&self, s: &mut State, host: usize, whose: For) {
         s.put_lasthost(self.nobody(s));
         s.hosts[host].run.same = true;
-        self.fence_sources(s, host, whose);
+        s.hosts[host].run.at = At::FenceRecheck(whose);
     }
 
     /// What a fence puts: the logs in INDEX are named.
     pub fn nobody(&self, s: &State) -> LastHost {
         LastHost {
             by: By::Nobody,
-            stale: s.log.is_some() && self.on(Rule::WarnOfLogs),
-        }
-    }
-
-    fn fence_sources(&self, s: &mut State, host: usize, whose: For) {
-        match s.hosts[host].run.source {
-            true => s.hosts[host].run.at = At::FenceRecheck(whose),
-            false => self.fenced(s, host, whose, true),
+            stale: s.log.is_some(),
         }
     }
 
     pub fn fence_recheck(&self, s: &mut State, host: usize, whose: For) {
+        let source = s.hosts[host].run.source;
         match self.may_delete(s, host) {
-            true => s.hosts[host].run.at = At::FenceDelete(whose),
-            false => self.fenced(s, host, whose, false),
+            true if source => s.hosts[host].run.at = At::FenceDelete(whose),
+            may => self.fenced(s, host, whose, may || !source),
         }
     }
 

@@ -51,13 +51,22 @@ impl Protocol {
             s.hosts[host].run.at = At::FenceLock(For::Word);
             return;
         }
-        if !haunted {
+        let record = self.record_of(s, host);
+        let run = &mut s.hosts[host].run;
+        (run.record, run.at) = (record, At::LookIndex);
+        // Nobody else changes the record's place, unless somebody is refused meanwhile.
+        if !self.rules.refuse {
+            self.look_index(s, host);
+        }
+    }
+
+    pub fn look_index(&self, s: &mut State, host: usize) {
+        if !s.hosts[host].run.haunted {
             s.refate(Fate::Word(host as u8), Fate::Promised);
         }
-        let record = self.record_of(s, host);
         let need = s.promised();
         let run = &mut s.hosts[host].run;
-        (run.record, run.need) = (record, need);
+        run.need = need;
         if s.no_index {
             return self.carry_out(s, host, Seen::NoIndex);
         }
@@ -114,7 +123,8 @@ impl Protocol {
             self.void(s, host);
         }
         match decision {
-            Decision::Keep => self.land(s, host, true),
+            Decision::Keep if self.on(Rule::NoLateJoin) => self.land(s, host, true),
+            Decision::Keep => s.hosts[host].run.at = At::Land,
             Decision::Refuse => self.land(s, host, false),
             Decision::Drain { claim } => self.begin_to_drain(s, host, claim),
             Decision::Finish => s.hosts[host].run.at = At::FinishLock,
@@ -187,7 +197,7 @@ impl Protocol {
 
     pub fn stale_logs(&self, s: &mut State, host: usize) {
         let run = &mut s.hosts[host].run;
-        run.stale = s.lasthost.stale && s.log.is_some();
+        run.stale = s.lasthost.stale && s.log.is_some() && self.on(Rule::WarnOfLogs);
         run.at = At::Claim;
     }
 
@@ -230,14 +240,14 @@ impl Protocol {
     pub fn ours(&self, s: &State, host: usize) -> LastHost {
         LastHost {
             by: By::Host(host as u8),
-            stale: s.hosts[host].run.stale && self.on(Rule::WarnOfLogs),
+            stale: s.hosts[host].run.stale,
         }
     }
 
     /// `lock_if_any`.
     pub fn lock(&self, s: &mut State, host: usize) {
         let run = &mut s.hosts[host].run;
-        run.source = s.log.is_some() && self.on(Rule::LookAfterClaim);
+        run.source = s.log.is_some() && (self.rules.migrate[host] || self.on(Rule::LookAfterClaim));
         run.log_same = run.source;
         run.at = match run.source && self.rules.migrate[host] {
             true => At::Fetch,
@@ -283,7 +293,8 @@ impl Protocol {
     }
 
     pub fn write_record(&self, s: &mut State, host: usize) {
-        if s.has_ghosts(host) && self.on(Rule::NoRecordWithGhosts) {
+        let rule = self.on(Rule::NoRecordWithGhosts) && self.on(Rule::GhostsRefuse);
+        if s.has_ghosts(host) && rule {
             return self.fail_settle(s, host);
         }
         self.put_record(s, host);
@@ -370,7 +381,7 @@ impl Protocol {
 
     pub fn drain(&self, s: &mut State, host: usize) {
         let claim = s.hosts[host].run.then == Then::Claim;
-        let warns = s.log.is_some() && !s.lasthost.stale && self.on(Rule::WarnOfLogs);
+        let warns = s.log.is_some() && !s.lasthost.stale;
         if (claim && self.on(Rule::DrainClaims)) || warns {
             s.hosts[host].run.at = At::DrainClaim;
             s.hosts[host].run.stale = s.log.is_some();
@@ -411,7 +422,7 @@ impl Protocol {
     /// An error of `settle` that is not [`Trouble::Overtaken`].
     pub fn fail_settle(&self, s: &mut State, host: usize) {
         self.unlock(s, host);
-        if s.hosts[host].run.then != Then::Adopt && self.on(Rule::WarnOfLogs) {
+        if s.hosts[host].run.then != Then::Adopt {
             s.hosts[host].run = Run {
                 at: At::Distrust,
                 taken: true,

@@ -3,6 +3,7 @@
 mod check;
 mod fence;
 mod flight;
+mod mutants;
 #[allow(dead_code)]
 mod rules;
 mod session;
@@ -42,6 +43,7 @@ fn tried() {
             "migrate" => rules.migrate = [n & 1 != 0, n & 2 != 0, n & 4 != 0],
             "linger" => rules.linger = on,
             "stock" => rules.stock = on,
+            "stock_lingers" => rules.stock_lingers = on,
             "left_over" => rules.left_over = on,
             "crash" => rules.crash = on,
             "late" => rules.late = on,

@@ -13,6 +13,8 @@ pub struct Rules {
     pub linger: bool,
     /// Stock backends open, change and close the list index in INDEX.
     pub stock: bool,
+    /// The same, but their sessions stay open.
+    pub stock_lingers: bool,
     /// A list index of a stock backend lies in INDEX at first.
     pub left_over: bool,
     /// The worker dies.
@@ -42,6 +44,7 @@ impl Rules {
         migrate: [false; HOSTS],
         linger: true,
         stock: false,
+        stock_lingers: false,
         left_over: false,
         crash: false,
         late: false,
@@ -80,7 +83,7 @@ pub enum Rule {
     RecordBeforeDelete,
     /// Without `migrate` INDEX/L is deleted before the record is written.
     DropBeforeRecord,
-    /// INDEX/L is looked for again after the claim.
+    /// Without `migrate` too, INDEX/L is looked for after the claim.
     LookAfterClaim,
     /// No record is written when somebody became a ghost meanwhile.
     NoRecordWithGhosts,

@@ -3,7 +3,7 @@
 use super::Protocol;
 use super::rules::Rule;
 use super::state::{
-    At, Broken, By, Fate, Fence, Ghost, Host, LastHost, Life, Place, Run, Session, State,
+    At, Broken, By, Fate, Fence, Ghost, Host, LastHost, Life, Place, Run, STOCK, Session, State,
 };
 
 impl Protocol {
@@ -46,6 +46,9 @@ impl Protocol {
     }
 
     pub fn write(&self, s: &mut State, n: usize) {
+        if usize::from(s.sessions[n].host) == STOCK {
+            return self.stock_write(s, n);
+        }
         let change = self.change(s, n);
         let session = &mut s.sessions[n];
         if session.at == Life::Open {
@@ -78,12 +81,13 @@ impl Protocol {
 
     /// The promise covers changes made where the user is held: by its .lasthost, or by nobody. While a stock backend's
     /// list index lies in INDEX only where .lasthost says that it is not to be fetched, and no claim is under way that
-    /// does not repeat it.
+    /// does not repeat it, or where the host served without `migrate`, as it must have dropped what was there.
     fn is_held_by(&self, s: &State, n: usize) -> bool {
         let session = s.sessions[n];
         let served = session.at == Life::Open;
         let ours = s.lasthost.by == By::Host(session.host);
-        if s.log.is_some() {
+        let drops = served && !self.rules.migrate[usize::from(session.host)];
+        if s.log.is_some() && !drops {
             let puts = |at| matches!(at, At::Claim | At::DrainClaim | At::DistrustClaim);
             let claims = |h: &Host| puts(h.run.at) && !h.run.stale;
             let late = |h: &Host| h.late.is_some_and(|late| !late.stale);
@@ -94,7 +98,11 @@ impl Protocol {
 
     pub fn logout(&self, s: &mut State, n: usize) {
         let session = &mut s.sessions[n];
-        if s.hosts[usize::from(session.host)].down {
+        let host = usize::from(session.host);
+        if host == STOCK {
+            return s.end(n, Fate::Lost);
+        }
+        if s.hosts[host].down {
             let fate = left_by(session);
             return s.end(n, fate);
         }
@@ -225,11 +233,39 @@ impl Protocol {
         }
     }
 
+    /// A stock backend opens the list index in INDEX, or makes it, and stays.
+    pub fn stock_login(&self, s: &mut State) {
+        let n = self.free_slot(s).expect("room for a session");
+        s.no_index = false;
+        if s.log.is_none() {
+            s.put_log(Some(s.all()));
+        }
+        s.sessions[n] = Session {
+            host: STOCK as u8,
+            at: Life::Open,
+            linked: true,
+            ..Session::default()
+        };
+    }
+
+    /// Where its list index was moved away, it writes into the copy that went: nobody hears of that.
+    fn stock_write(&self, s: &mut State, n: usize) {
+        if s.sessions[n].linked {
+            self.stock_session(s);
+        } else {
+            s.change(Fate::Lost);
+        }
+    }
+
     pub fn delete_user(&self, s: &mut State) {
         s.no_index = true;
         s.put_lasthost(LastHost::default());
         s.put_log(None);
         s.lock = None;
+        for host in &mut s.hosts {
+            host.index_gone = host.run.at != At::Idle;
+            host.late = None;
+        }
         s.change(Fate::Promised);
     }
 }

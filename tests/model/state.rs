@@ -7,6 +7,8 @@ use listindexfs::user::decide::{Claim, StockLog};
 
 /// The most hosts and sessions of any configuration.
 pub const HOSTS: usize = 3;
+/// Where the sessions of stock backends are.
+pub const STOCK: usize = HOSTS;
 pub const SESSIONS: usize = 4;
 /// The most kinds of changes that are told apart; more would panic.
 const KINDS: usize = 16;
@@ -24,7 +26,8 @@ pub struct State {
     pub log: Option<Changes>,
     /// Who has locked it.
     pub lock: Option<u8>,
-    pub hosts: [Host; HOSTS],
+    /// The last one stands for all stock backends.
+    pub hosts: [Host; HOSTS + 1],
     pub sessions: [Session; SESSIONS],
     pub kinds: u8,
     pub fates: [Fate; KINDS],
@@ -69,6 +72,8 @@ pub struct Host {
     /// The local L.
     pub local: Option<Changes>,
     pub run: Run,
+    /// The INDEX that the run has open was deleted.
+    pub index_gone: bool,
     /// The rename of a claim whose worker has died, still under way.
     pub late: Option<LastHost>,
 }
@@ -137,6 +142,7 @@ pub enum At {
     Attempt,
     Record,
     /// `Flight::look`: INDEX, INDEX/L, .lasthost; then `decide`.
+    LookIndex,
     LookLog,
     LookClaim,
     /// `Flight::drain`.
@@ -161,6 +167,8 @@ pub enum At {
     /// `distrust`.
     Distrust,
     DistrustClaim,
+    /// `land`, with a mutant only: else it is one with the step before, as nothing that happens between can be told.
+    Land,
     /// `Gate::evict`.
     EvictTake,
     EvictPurge,
@@ -317,6 +325,7 @@ impl State {
             host.run.stale = false;
             host.late.iter_mut().for_each(|late| late.stale = false);
         }
+        self.of_mut(STOCK).for_each(|x| x.linked = false);
     }
 
     /// A stock backend writes into it.
@@ -371,6 +380,8 @@ impl State {
 
     /// One state for all that differ in names only.
     pub fn canonical(mut self) -> Self {
+        let idle = self.hosts.iter_mut().filter(|h| h.run.at == At::Idle);
+        idle.for_each(|h| h.index_gone = false);
         self.sort_sessions();
         self.merge_changes();
         self
