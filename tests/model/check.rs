@@ -1,61 +1,62 @@
-//! What may happen in a state, and what must hold: the model as `stateright` takes it.
+//! What must hold, in all states there are: the model as `stateright` takes it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use listindexfs::user::decide::Decision;
 use listindexfs::user::steps::Step;
 use stateright::{Checker, Model, Property};
 
+use super::acts::{Act, tell};
 use super::rules::{Rule, Rules};
-use super::state::{At, Broken, By, For, Ghost, Life, Place, STOCK, State};
+use super::state::{At, Broken, Life, Place, State};
 
-/// The protocol under some rules, one of which may be switched off.
+/// The steps and decisions that were come to: a check that never comes to them shows nothing.
 #[derive(Debug, Default)]
 pub struct Reached(AtomicU64);
 
+impl Reached {
+    pub fn step(&self, step: Step) {
+        self.0.fetch_or(1 << step as u8, Ordering::Relaxed);
+    }
+
+    pub fn decision(&self, decision: Decision) {
+        let n = WORDS.iter().position(|word| *word == decision.word());
+        self.0
+            .fetch_or(1 << (32 + n.expect("a word of all")), Ordering::Relaxed);
+    }
+
+    pub fn words(&self) -> Vec<&'static str> {
+        let been = self.0.load(Ordering::Relaxed);
+        let steps = Step::ALL
+            .iter()
+            .filter(|step| been >> **step as u8 & 1 == 1);
+        let decisions = (0..WORDS.len()).filter(|n| been >> (32 + n) & 1 == 1);
+        steps
+            .map(|step| step.name())
+            .chain(decisions.map(|n| WORDS[n]))
+            .collect()
+    }
+}
+
+/// All decisions.
+const WORDS: [&str; 8] = [
+    "refuse",
+    "drain",
+    "unclaimed",
+    "finish",
+    "pull",
+    "keep",
+    "adopt",
+    "claim",
+];
+
+/// The protocol under some rules, one of which may be switched off.
 #[derive(Debug)]
 pub struct Protocol {
     pub rules: Rules,
     pub off: Option<Rule>,
-    pub been: std::sync::Arc<Reached>,
-}
-
-/// What happens next. Numbers are those of hosts and of sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    Login(usize),
-    /// OPEN, or CREATE, with the verdict.
-    Open(usize),
-    Write(usize),
-    Spoil(usize),
-    Logout(usize),
-    /// `refuse_late`.
-    Refuse(usize),
-    /// With a mutant: who was refused is marked at last.
-    Mark(usize),
-    /// The gate's thread does what it is at.
-    Step(usize),
-    /// It fails.
-    Fail(usize),
-    /// A claim fails, and .lasthost is removed.
-    FailRemoving(usize),
-    /// A claim is put, but that is not known.
-    FailDone(usize),
-    /// With mutants.
-    Cached(usize),
-    Alike(usize),
-    Crash(usize),
-    /// The claim is still under way.
-    CrashClaiming(usize),
-    Lands(usize),
-    Evict(usize),
-    Die(usize),
-    Mount(usize),
-    StockSession,
-    /// With sessions that stay.
-    StockLogin,
-    DeleteUser,
-    MakeIndex,
+    pub reached: Arc<Reached>,
 }
 
 impl Protocol {
@@ -63,243 +64,12 @@ impl Protocol {
         Protocol {
             rules,
             off: None,
-            been: Default::default(),
+            reached: Arc::default(),
         }
     }
 
     pub fn on(&self, rule: Rule) -> bool {
         self.off != Some(rule)
-    }
-
-    pub fn reached(&self, step: Step) {
-        self.been.0.fetch_or(1 << step as u8, Ordering::Relaxed);
-    }
-
-    pub fn note(&self, decision: Decision) {
-        let bit = match decision {
-            Decision::Refuse => 0,
-            Decision::Drain { .. } => 1,
-            Decision::Unclaimed => 2,
-            Decision::Finish => 3,
-            Decision::Pull => 4,
-            Decision::Keep => 5,
-            Decision::Adopt => 6,
-            Decision::Claim => 7,
-        };
-        self.been.0.fetch_or(1 << (32 + bit), Ordering::Relaxed);
-    }
-
-    fn session_acts(&self, s: &State, n: usize, acts: &mut Vec<Act>) {
-        let session = &s.sessions[n];
-        let host = &s.hosts[usize::from(session.host)];
-        match session.at {
-            Life::Free | Life::Gone => {}
-            Life::Waiting | Life::Aboard => {
-                if self.rules.refuse && host.run.at != At::Idle {
-                    acts.push(Act::Refuse(n));
-                }
-            }
-            Life::Verdict => {
-                if !host.run.taken {
-                    acts.push(Act::Open(n));
-                }
-                acts.push(Act::Logout(n));
-            }
-            Life::Open | Life::Memory => {
-                let stock = usize::from(session.host) == STOCK;
-                if !stock || (session.linked && s.lock.is_none()) {
-                    acts.push(Act::Write(n));
-                }
-                acts.push(Act::Logout(n));
-                if self.rules.spoil && session.linked && !stock {
-                    acts.push(Act::Spoil(n));
-                }
-                if session.ghost == Ghost::Unmarked {
-                    acts.push(Act::Mark(n));
-                }
-            }
-        }
-    }
-
-    fn host_acts(&self, s: &State, h: usize, acts: &mut Vec<Act>) {
-        let (rules, host) = (&self.rules, &s.hosts[h]);
-        if host.late.is_some() && !s.no_index {
-            acts.push(Act::Lands(h));
-        }
-        if host.down {
-            return acts.push(Act::Mount(h));
-        }
-        if self.free_slot(s).is_some() && self.may_go_to(s, Some(h)) {
-            acts.push(Act::Login(h));
-        }
-        if rules.down {
-            acts.push(Act::Die(h));
-        }
-        if rules.remount {
-            acts.push(Act::Mount(h));
-        }
-        self.run_acts(s, h, acts);
-        let quiet = host.run.at == At::Idle && !self.is_due(s, h);
-        let something = host.place != Place::Nothing || host.local.is_some();
-        if rules.evict && quiet && something && !s.has_holders(h) && !s.has_ghosts(h) {
-            acts.push(Act::Evict(h));
-        }
-        if rules.crash && (host.run.at != At::Idle || s.of(h).any(|x| x.at == Life::Verdict)) {
-            acts.push(Act::Crash(h));
-        }
-    }
-
-    fn run_acts(&self, s: &State, h: usize, acts: &mut Vec<Act>) {
-        let run = &s.hosts[h].run;
-        if self.may_step(s, h) {
-            acts.push(Act::Step(h));
-        }
-        let puts = matches!(
-            run.at,
-            At::FencePut(_) | At::DrainClaim | At::Claim | At::DistrustClaim
-        );
-        if self.rules.trouble && touches_nfs(run.at) {
-            acts.push(Act::Fail(h));
-            let warns = puts && self.puts(s, h).stale && self.on(Rule::KeepWarnings);
-            if puts && s.lasthost.by != By::None && !warns {
-                acts.push(Act::FailRemoving(h));
-            }
-            if puts && !s.no_index {
-                acts.push(Act::FailDone(h));
-            }
-        }
-        if self.rules.late && puts && !s.no_index && s.hosts[h].late.is_none() {
-            acts.push(Act::CrashClaiming(h));
-        }
-        if run.at == At::LookClaim && run.record.is_some() && !self.on(Rule::ForceSync) {
-            acts.push(Act::Cached(h));
-        }
-        if run.at == At::Claim && !self.on(Rule::UniqueClaims) {
-            acts.push(Act::Alike(h));
-        }
-    }
-
-    /// Whether it need not wait for a lock.
-    fn may_step(&self, s: &State, h: usize) -> bool {
-        match s.hosts[h].run.at {
-            At::Idle => self.is_due(s, h),
-            At::Lock | At::FinishLock | At::FenceLock(_) => {
-                s.log.is_none() || s.lock.is_none_or(|by| usize::from(by) == h)
-            }
-            _ => true,
-        }
-    }
-
-    fn step(&self, s: &mut State, h: usize) {
-        let at = s.hosts[h].run.at;
-        if may_lack_index(at) || at == At::Idle {
-            s.hosts[h].index_gone = false;
-        } else if touches_nfs(at) && (s.no_index || s.hosts[h].index_gone) {
-            return self.fail(s, h);
-        }
-        match at {
-            At::Idle => self.run_next(s, h),
-            At::AfterWriter(whose) => self.after_writer(s, h, whose),
-            At::AfterWriterClaim(whose) => self.after_writer_claim(s, h, whose),
-            At::FenceLock(whose) => self.fence_lock(s, h, whose),
-            At::FenceLook(whose) => self.fence_look(s, h, whose),
-            At::FencePut(whose) => self.fence_put(s, h, whose),
-            At::FenceRecheck(whose) => self.fence_recheck(s, h, whose),
-            At::FenceDelete(whose) => self.fence_delete(s, h, whose),
-            At::Attempt => self.attempt(s, h),
-            At::Record => self.record(s, h),
-            At::LookIndex => self.look_index(s, h),
-            At::Land => self.land(s, h, true),
-            At::LookLog => self.look_log(s, h),
-            At::LookClaim => self.look_claim(s, h),
-            At::Drain => self.drain(s, h),
-            At::DrainClaim => self.drain_claim(s, h),
-            At::Purge => self.purge(s, h),
-            At::StaleLogs => self.stale_logs(s, h),
-            At::Claim => self.claim(s, h),
-            At::ClaimIdentity => self.claim_identity(s, h),
-            At::Lock => self.lock(s, h),
-            At::Fetch => self.fetch(s, h),
-            At::WriteRecord => self.write_record(s, h),
-            At::Recheck => self.recheck(s, h),
-            At::Delete => self.delete(s, h),
-            At::FinishLock => self.finish_lock(s, h),
-            At::FinishRecheck => self.finish_recheck(s, h),
-            At::FinishDelete => self.delete(s, h),
-            At::Distrust => self.distrust(s, h),
-            At::DistrustClaim => self.distrust_claim(s, h),
-            At::EvictTake => self.evict_take(s, h),
-            At::EvictPurge => self.evict_purge(s, h),
-        }
-    }
-
-    /// What an error makes of it.
-    fn fail(&self, s: &mut State, h: usize) {
-        match s.hosts[h].run.at {
-            At::AfterWriter(whose)
-            | At::AfterWriterClaim(whose)
-            | At::FenceLock(whose)
-            | At::FenceLook(whose)
-            | At::FencePut(whose)
-            | At::FenceRecheck(whose)
-            | At::FenceDelete(whose) => self.fenced(s, h, whose, false),
-            At::Lock | At::Fetch | At::Recheck | At::Delete => self.fail_settle(s, h),
-            _ => {
-                self.void(s, h);
-                self.land(s, h, false);
-            }
-        }
-    }
-
-    /// What a claim or a fence is about to put.
-    fn puts(&self, s: &State, h: usize) -> super::state::LastHost {
-        match s.hosts[h].run.at {
-            At::FencePut(_) => self.nobody(s),
-            _ => self.ours(s, h),
-        }
-    }
-
-    fn act(&self, s: &mut State, act: Act) {
-        match act {
-            Act::Login(h) => self.login(s, h),
-            Act::Open(n) => self.open(s, n),
-            Act::Write(n) => self.write(s, n),
-            Act::Spoil(n) => self.spoiled(s, n),
-            Act::Logout(n) => self.logout(s, n),
-            Act::Refuse(n) => self.refuse_late(s, n),
-            Act::Mark(n) => self.mark(s, n),
-            Act::Step(h) => self.step(s, h),
-            Act::Fail(h) => self.fail(s, h),
-            Act::FailRemoving(h) => {
-                s.put_lasthost(Default::default());
-                self.fail(s, h);
-            }
-            Act::FailDone(h) => {
-                s.put_lasthost(self.puts(s, h));
-                self.fail(s, h);
-            }
-            Act::Cached(h) => self.look_claim_cached(s, h),
-            Act::Alike(h) => self.claim_alike(s, h),
-            Act::Crash(h) => self.crash(s, h),
-            Act::CrashClaiming(h) => {
-                s.hosts[h].late = Some(self.puts(s, h));
-                self.crash(s, h);
-            }
-            Act::Lands(h) => {
-                let late = s.hosts[h].late.take().expect("is under way");
-                s.put_lasthost(late);
-            }
-            Act::Evict(h) => self.evict(s, h),
-            Act::Die(h) => self.die(s, h),
-            Act::Mount(h) => {
-                self.die(s, h);
-                self.mount(s, h);
-            }
-            Act::StockSession => self.stock_session(s),
-            Act::StockLogin => self.stock_login(s),
-            Act::DeleteUser => self.delete_user(s),
-            Act::MakeIndex => s.no_index = false,
-        }
     }
 
     /// Once everybody has gone each host serves at its first check, and has nothing to do at the next.
@@ -338,25 +108,6 @@ impl Protocol {
     }
 }
 
-fn touches_nfs(at: At) -> bool {
-    !matches!(
-        at,
-        At::Idle | At::Land | At::Purge | At::WriteRecord | At::EvictTake | At::EvictPurge
-    )
-}
-
-/// Where a missing INDEX is not an error.
-fn may_lack_index(at: At) -> bool {
-    matches!(
-        at,
-        At::AfterWriter(_)
-            | At::FenceLock(For::Ghosts | For::GhostsFirst | For::Word)
-            | At::Attempt
-            | At::Record
-            | At::LookIndex
-    )
-}
-
 impl Model for Protocol {
     type State = State;
     type Action = Act;
@@ -370,25 +121,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, s: &State, acts: &mut Vec<Act>) {
-        if s.broken.is_some() {
-            return;
-        }
-        (0..self.rules.sessions).for_each(|n| self.session_acts(s, n, acts));
-        (0..self.rules.hosts).for_each(|h| self.host_acts(s, h, acts));
-        if self.rules.stock && s.lock.is_none() && self.may_go_to(s, None) {
-            acts.push(Act::StockSession);
-        }
-        let room = self.free_slot(s).is_some();
-        if self.rules.stock_lingers && room && self.may_go_to(s, Some(STOCK)) {
-            acts.push(Act::StockLogin);
-        }
-        if self.rules.delete {
-            acts.push(if s.no_index {
-                Act::MakeIndex
-            } else {
-                Act::DeleteUser
-            });
-        }
+        self.acts(s, acts);
     }
 
     fn next_state(&self, last: &State, act: Act) -> Option<State> {
@@ -440,43 +173,4 @@ pub fn explore(protocol: Protocol, threads: usize) -> (usize, Option<(&'static s
         (name, told.collect())
     });
     (states, found)
-}
-
-/// One line of a trace.
-fn tell(s: &State, act: Act) -> String {
-    let host = |h: usize| ["A", "B", "C", "stock"][h];
-    let session = |n: usize| {
-        let x = &s.sessions[n];
-        let ghost = if x.ghost == Ghost::No { "" } else { ", ghost" };
-        format!("session on {} ({:?}{ghost})", host(x.host.into()), x.at)
-    };
-    match act {
-        Act::Login(h) => format!("{}: login", host(h)),
-        Act::Open(n)
-        | Act::Write(n)
-        | Act::Spoil(n)
-        | Act::Logout(n)
-        | Act::Refuse(n)
-        | Act::Mark(n) => {
-            let word = format!("{act:?}");
-            let word = word.split('(').next().unwrap_or_default().to_lowercase();
-            format!("{}: {word}", session(n))
-        }
-        Act::Step(h) => format!("{}: {:?}", host(h), s.hosts[h].run.at),
-        Act::Fail(h)
-        | Act::FailRemoving(h)
-        | Act::FailDone(h)
-        | Act::Crash(h)
-        | Act::CrashClaiming(h)
-        | Act::Cached(h)
-        | Act::Alike(h) => {
-            format!("{}: {act:?} at {:?}", host(h), s.hosts[h].run.at)
-        }
-        Act::Lands(h) | Act::Evict(h) | Act::Die(h) | Act::Mount(h) => {
-            format!("{}: {act:?}", host(h))
-        }
-        Act::StockSession | Act::StockLogin | Act::DeleteUser | Act::MakeIndex => {
-            format!("{act:?}")
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use listindexfs::user::decide::Claim;
 
-use super::Protocol;
+use super::check::Protocol;
 use super::rules::Rule;
 use super::state::{At, By, Fence, For, Ghost, LastHost, Life, Place, Record, Run, State};
 

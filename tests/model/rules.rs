@@ -34,6 +34,20 @@ pub struct Rules {
     pub spoil: bool,
     /// The user is deleted, and made again.
     pub delete: bool,
+    pub promise: Promise,
+}
+
+/// Which changes are promised while a stock backend's list index lies in INDEX: there the promise has limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Those made where .lasthost says that it is not to be fetched, unless a claim is under way that does not repeat it.
+    Kept,
+    /// Those too that are made while such a claim is under way.
+    DuringClaims,
+    /// Those too of refused sessions of which .lasthost does not say so, if their host has claimed.
+    Refused,
+    /// All.
+    All,
 }
 
 impl Rules {
@@ -55,6 +69,21 @@ impl Rules {
         trouble: false,
         spoil: false,
         delete: false,
+        promise: Promise::Kept,
+    };
+
+    /// Users go to and fro between two hosts and stock backends.
+    pub const MIGRATING: Rules = Rules {
+        migrate: [true; HOSTS],
+        stock: true,
+        ..Rules::PLAIN
+    };
+
+    /// The first of two hosts does not migrate.
+    pub const MIXED: Rules = Rules {
+        migrate: [false, true, true],
+        left_over: true,
+        ..Rules::PLAIN
     };
 }
 

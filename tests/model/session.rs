@@ -1,7 +1,7 @@
 //! What users, operators and stock backends do, and how daemons die.
 
-use super::Protocol;
-use super::rules::Rule;
+use super::check::Protocol;
+use super::rules::{Promise, Rule};
 use super::state::{
     At, Broken, By, Fate, Fence, Ghost, Host, LastHost, Life, Place, Run, STOCK, Session, State,
 };
@@ -79,21 +79,20 @@ impl Protocol {
         s.change(fate)
     }
 
-    /// The promise covers changes made where the user is held: by its .lasthost, or by nobody. While a stock backend's
-    /// list index lies in INDEX only where .lasthost says that it is not to be fetched, and no claim is under way that
-    /// does not repeat it, or where the host served without `migrate`, as it must have dropped what was there.
+    /// The promise covers changes made where the user is held: by its .lasthost, or by nobody. A host without `migrate`
+    /// that serves has dropped the list index of a stock backend that was in INDEX; one with `migrate` has not.
     fn is_held_by(&self, s: &State, n: usize) -> bool {
         let session = s.sessions[n];
         let served = session.at == Life::Open;
         let ours = s.lasthost.by == By::Host(session.host);
         let drops = served && !self.rules.migrate[usize::from(session.host)];
-        if s.log.is_some() && !drops {
-            let puts = |at| matches!(at, At::Claim | At::DrainClaim | At::DistrustClaim);
-            let claims = |h: &Host| puts(h.run.at) && !h.run.stale;
-            let late = |h: &Host| h.late.is_some_and(|late| !late.stale);
-            return ours && s.lasthost.stale && !s.hosts.iter().any(|h| claims(h) || late(h));
+        let limits = s.log.is_some() && !drops;
+        match self.rules.promise {
+            Promise::Kept if limits => ours && s.lasthost.stale && !is_being_claimed(s),
+            Promise::DuringClaims if limits => ours && s.lasthost.stale,
+            Promise::Refused if limits => ours && (s.lasthost.stale || !served),
+            _ => session.holds || ours || served && matches!(s.lasthost.by, By::None | By::Nobody),
         }
-        session.holds || ours || served && matches!(s.lasthost.by, By::None | By::Nobody)
     }
 
     pub fn logout(&self, s: &mut State, n: usize) {
@@ -268,6 +267,14 @@ impl Protocol {
         }
         s.change(Fate::Promised);
     }
+}
+
+/// Whether a claim is under way that will not repeat what .lasthost says of INDEX/L.
+fn is_being_claimed(s: &State) -> bool {
+    let puts = |at| matches!(at, At::Claim | At::DrainClaim | At::DistrustClaim);
+    let claims = |h: &Host| puts(h.run.at) && !h.run.stale;
+    let late = |h: &Host| h.late.is_some_and(|late| !late.stale);
+    s.hosts.iter().any(|h| claims(h) || late(h))
 }
 
 /// What becomes of the changes that a session made before its daemon died, and that are not promised yet.
