@@ -229,6 +229,16 @@ fn nor_what_one_could_not_lock_while_others_were_open() {
     found(Rules::LOCKED, &acts);
 }
 
+#[test]
+fn nor_what_one_could_not_lock_when_another_cannot_claim() {
+    let mut world = World::new(Rules::LOCKED);
+    for act in [Act::StockSession, Act::LockedLogin(1), Act::Write(0)] {
+        world.act(act);
+    }
+    world.login_that_cannot_claim(0, "a");
+    world.act(Act::Login(2));
+}
+
 /// The run that hung goes on when NFS is back: what it does then must not be believed.
 #[test]
 fn a_login_that_waited_too_long_is_refused_and_leaves_nothing_stale() {
