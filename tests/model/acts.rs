@@ -11,6 +11,7 @@ pub enum Act {
     Login(usize),
     /// OPEN, or CREATE, with the verdict.
     Open(usize),
+    Rename(usize),
     Write(usize),
     Spoil(usize),
     Logout(usize),
@@ -78,8 +79,16 @@ impl Protocol {
                 }
             }
             Life::Verdict => {
-                if !host.run.taken {
+                // Dovecot waits for who makes it.
+                let made = s.of(session.host.into()).any(|x| x.at == Life::Building);
+                if !host.run.taken && !made {
                     acts.push(Act::Open(n));
+                }
+                acts.push(Act::Logout(n));
+            }
+            Life::Building => {
+                if !host.run.taken {
+                    acts.push(Act::Rename(n));
                 }
                 acts.push(Act::Logout(n));
             }
@@ -239,6 +248,7 @@ impl Protocol {
         match act {
             Act::Login(h) => self.login(s, h),
             Act::Open(n) => self.open(s, n),
+            Act::Rename(n) => self.rename(s, n),
             Act::Write(n) => self.write(s, n),
             Act::Spoil(n) => self.spoiled(s, n),
             Act::Logout(n) => self.logout(s, n),
@@ -309,6 +319,7 @@ pub fn tell(s: &State, act: Act) -> String {
     match act {
         Act::Login(h) => format!("{}: login", host(h)),
         Act::Open(n)
+        | Act::Rename(n)
         | Act::Write(n)
         | Act::Spoil(n)
         | Act::Logout(n)

@@ -33,6 +33,8 @@ impl State {
     /// Forgets changes that every list index contains or that are never promised, and keeps one of those that are alike.
     fn merge_changes(&mut self) {
         let lists = self.hosts.iter().map(|h| h.local).chain([self.log]);
+        let building = self.sessions.iter().filter(|x| x.at == Life::Building);
+        let lists = lists.chain(building.map(|x| Some(x.built)));
         let everywhere = lists.flatten().fold(Changes::MAX, |all, list| all & list);
         let mut kept = [((0, Fate::Lost), 0); KINDS];
         let mut count = 0;
@@ -73,6 +75,9 @@ impl State {
             host.local.iter_mut().for_each(&mut f);
             f(&mut host.run.need);
         }
-        self.sessions.iter_mut().for_each(|s| f(&mut s.need));
+        for session in &mut self.sessions {
+            f(&mut session.need);
+            f(&mut session.built);
+        }
     }
 }

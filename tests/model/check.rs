@@ -97,6 +97,9 @@ impl Protocol {
                 Life::Waiting | Life::Aboard if self.may_step(s, h) => self.step(s, h),
                 Life::Verdict => {
                     self.open(s, 0);
+                    if s.sessions[0].at == Life::Building {
+                        self.rename(s, 0);
+                    }
                     s.sessions[0].wrote = false;
                     self.logout(s, 0);
                     return s.broken.is_none();

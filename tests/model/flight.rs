@@ -135,7 +135,7 @@ impl Protocol {
     /// `with_directory` and the first step of `clear`.
     fn with_directory(&self, s: &mut State, host: usize, seen: Seen, then: Then) {
         if s.has_holders(host) && self.on(Rule::HoldersBecomeGhosts) {
-            let holders = s.of_mut(host).filter(|x| x.at == Life::Open);
+            let holders = s.of_mut(host).filter(|x| x.holds_files());
             holders.for_each(|x| x.ghost = Ghost::Yes);
             self.haunt(s, host);
             let foreign = matches!(

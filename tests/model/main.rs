@@ -23,6 +23,7 @@ use std::time::Instant;
 
 use self::check::{Protocol, explore};
 use self::rules::Rules;
+use self::state::HOSTS;
 
 /// Whether the large bounds were asked for.
 fn is_large() -> bool {
@@ -73,6 +74,23 @@ fn on_three_hosts() {
         ..large
     };
     holds(small, large, &["claim", "keep"]);
+}
+
+/// The list index is made in two steps, CREATE of L.newlock and its rename.
+#[test]
+fn list_indexes_are_made_in_two_steps() {
+    let small = Rules {
+        builds: true,
+        spoil: true,
+        ..Rules::PLAIN
+    };
+    let large = Rules {
+        migrate: [true; HOSTS],
+        stock: true,
+        crash: true,
+        ..small
+    };
+    holds(small, large, &["claim", "keep", "adopt", "drain"]);
 }
 
 #[test]

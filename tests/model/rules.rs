@@ -28,6 +28,8 @@ pub struct Rules {
     pub evict: bool,
     /// Who waits at the gate is refused: the run hangs, and goes on some time.
     pub refuse: bool,
+    /// A list index is made in two steps.
+    pub builds: bool,
     /// Any operation on NFS may fail.
     pub trouble: bool,
     /// A WRITE fails for want of room.
@@ -66,6 +68,7 @@ impl Rules {
         down: false,
         evict: false,
         refuse: false,
+        builds: false,
         trouble: false,
         spoil: false,
         delete: false,

@@ -37,12 +37,26 @@ impl Protocol {
         match host.local {
             Some(given) if need & !given != 0 => s.broken = Some(Broken::Stale),
             Some(_) => {}
+            None if self.rules.builds => {
+                session.wrote = true;
+                (session.at, session.built, session.need) = (Life::Building, all, 0);
+                return;
+            }
             None => {
                 host.local = Some(all);
                 session.wrote = true;
             }
         }
         (session.at, session.linked, session.need) = (Life::Open, true, 0);
+    }
+
+    /// RENAME of L.newlock to L.
+    pub fn rename(&self, s: &mut State, n: usize) {
+        let Session { host, built, .. } = s.sessions[n];
+        s.hosts[usize::from(host)].local = Some(built);
+        s.of_mut(host.into()).for_each(|x| x.linked = false);
+        let session = &mut s.sessions[n];
+        (session.at, session.linked, session.built) = (Life::Open, true, 0);
     }
 
     pub fn write(&self, s: &mut State, n: usize) {
@@ -105,7 +119,7 @@ impl Protocol {
             let fate = left_by(session);
             return s.end(n, fate);
         }
-        let due = session.at == Life::Open && session.wrote && self.on(Rule::FenceAfterWriters);
+        let due = session.holds_files() && session.wrote && self.on(Rule::FenceAfterWriters);
         *session = Session {
             host: session.host,
             at: Life::Gone,

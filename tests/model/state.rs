@@ -215,6 +215,14 @@ pub struct Session {
     pub holds: bool,
     /// What its verdict promises.
     pub need: Changes,
+    /// Its L.newlock.
+    pub built: Changes,
+}
+
+impl Session {
+    pub fn holds_files(&self) -> bool {
+        matches!(self.at, Life::Building | Life::Open)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -227,6 +235,8 @@ pub enum Life {
     Aboard,
     /// Let in; opens next.
     Verdict,
+    /// It has made L.newlock, and renames it next.
+    Building,
     Open,
     /// Its list index is in memory.
     Memory,
@@ -362,7 +372,7 @@ impl State {
     }
 
     pub fn has_holders(&self, host: usize) -> bool {
-        self.of(host).any(|s| s.at == Life::Open)
+        self.of(host).any(Session::holds_files)
     }
 
     /// Frees what is left of a session once nothing is to be done about it any more.
