@@ -116,7 +116,10 @@ impl Model for Protocol {
     type Action = Act;
 
     fn init_states(&self) -> Vec<State> {
-        let mut s = State::default();
+        let mut s = State {
+            size: (self.rules.hosts, self.rules.sessions),
+            ..State::default()
+        };
         if self.rules.left_over {
             s.log = Some(0);
         }
