@@ -260,11 +260,11 @@ fn sessions_of_stock_backends_linger() {
 fn nfs_fails_while_users_migrate() {
     let large = Rules {
         trouble: true,
+        crash: true,
         ..Rules::MIGRATING
     };
     let small = Rules {
         sessions: 1,
-        crash: true,
         ..large
     };
     holds(small, large, &OF_A_MIGRATION[..12]);
