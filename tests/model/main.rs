@@ -49,7 +49,7 @@ fn holds(small: Rules, large: Rules, comes_to: &[&str]) {
     }
 }
 
-/// 24,000 states; large 1.4 million, 5 s.
+/// 24,000 states; large 1.3 million, 3 s.
 #[test]
 fn sessions_linger() {
     let large = Rules {
@@ -63,6 +63,7 @@ fn sessions_linger() {
     );
 }
 
+/// 2,000 states; large 1.4 million, 3 s.
 #[test]
 fn on_three_hosts() {
     let large = Rules {
@@ -76,7 +77,25 @@ fn on_three_hosts() {
     holds(small, large, &["claim", "keep"]);
 }
 
+/// 29,000 states; large 120,000, 1 s.
+#[test]
+fn on_three_hosts_that_migrate() {
+    let large = Rules {
+        hosts: 3,
+        sessions: 1,
+        crash: true,
+        trouble: true,
+        ..Rules::MIGRATING
+    };
+    let small = Rules {
+        trouble: false,
+        ..large
+    };
+    holds(small, large, &["claim", "keep", "pull", "finish"]);
+}
+
 /// The list index is made in two steps, CREATE of L.newlock and its rename.
+/// 72,000 states; large 0.9 million, 3 s.
 #[test]
 fn list_indexes_are_made_in_two_steps() {
     let small = Rules {
@@ -93,6 +112,7 @@ fn list_indexes_are_made_in_two_steps() {
     holds(small, large, &["claim", "keep", "adopt", "drain"]);
 }
 
+/// 130,000 states; large 4.4 million, 23 s.
 #[test]
 fn daemons_and_workers_die_at_any_step() {
     let small = Rules {
@@ -107,6 +127,7 @@ fn daemons_and_workers_die_at_any_step() {
     holds(small, large, &["claim", "keep", "adopt", "drain"]);
 }
 
+/// 2,000 states; large 2.7 million, 14 s.
 #[test]
 fn sessions_go_on_without_a_daemon() {
     let large = Rules {
@@ -137,6 +158,7 @@ fn users_are_evicted() {
     holds(small, large, &["claim", "keep", "adopt", "drain"]);
 }
 
+/// 160,000 states; large 250,000, 1 s.
 #[test]
 fn nfs_fails_at_any_step() {
     let small = Rules {
@@ -152,6 +174,7 @@ fn nfs_fails_at_any_step() {
 }
 
 /// Who waits is refused, and the run goes on some time.
+/// 70,000 states; large 3.2 million, 21 s.
 #[test]
 fn nfs_hangs_at_any_step() {
     let large = Rules {
@@ -165,6 +188,7 @@ fn nfs_hangs_at_any_step() {
     holds(small, large, &["claim", "keep", "adopt"]);
 }
 
+/// 64,000 states; large 270,000, 1 s.
 #[test]
 fn the_backing_is_full() {
     let small = Rules {
@@ -179,6 +203,7 @@ fn the_backing_is_full() {
     holds(small, large, &["claim", "keep", "adopt", "drain"]);
 }
 
+/// 160,000 states; large 330,000, 2 s.
 #[test]
 fn the_user_is_deleted_and_made_again() {
     let small = Rules {
@@ -211,6 +236,7 @@ const OF_A_MIGRATION: [&str; 13] = [
 ];
 
 /// Sessions and their host's fences end before the user goes elsewhere.
+/// 34,000 states; large 14 million, 93 s.
 #[test]
 fn users_migrate() {
     let small = Rules {
@@ -226,6 +252,7 @@ fn users_migrate() {
 }
 
 /// Migration and lingering sessions together.
+/// 390,000 states; large 8.3 million, 80 s.
 #[test]
 fn users_migrate_and_sessions_linger() {
     let small = Rules {
@@ -240,6 +267,7 @@ fn users_migrate_and_sessions_linger() {
 }
 
 /// The same, where sessions of stock backends linger too.
+/// 220,000 states; large 16 million, 70 s.
 #[test]
 fn sessions_of_stock_backends_linger() {
     let small = Rules {
@@ -256,6 +284,7 @@ fn sessions_of_stock_backends_linger() {
     holds(small, large, &["pull", "drain", "deleted"]);
 }
 
+/// 8,000 states; large 1 million, 8 s.
 #[test]
 fn nfs_fails_while_users_migrate() {
     let large = Rules {
@@ -270,6 +299,7 @@ fn nfs_fails_while_users_migrate() {
     holds(small, large, &OF_A_MIGRATION[..12]);
 }
 
+/// 15,000 states; large 0.8 million, 8 s.
 #[test]
 fn nfs_hangs_while_users_migrate() {
     let large = Rules {
@@ -285,6 +315,7 @@ fn nfs_hangs_while_users_migrate() {
     holds(small, large, &["pull", "deleted"]);
 }
 
+/// 86,000 states; large 2.6 million, 15 s.
 #[test]
 fn hosts_are_mounted_anew_while_users_migrate() {
     let large = Rules {
@@ -301,6 +332,7 @@ fn hosts_are_mounted_anew_while_users_migrate() {
 }
 
 /// One host migrates, the other does not; a stock list index lies in INDEX at first.
+/// 40,000 states; large 4.6 million, 60 s.
 #[test]
 fn one_host_migrates() {
     let small = Rules {
