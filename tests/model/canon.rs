@@ -62,12 +62,9 @@ impl State {
             kept.fold(0, |new, (to, (_, from))| new | (list >> from & 1) << to)
         };
         self.each_set(|list| *list = renamed(*list));
-        for to in 0..usize::from(self.kinds) {
-            self.fates[to] = if to < count {
-                kept[to].0.1
-            } else {
-                Fate::Promised
-            };
+        self.fates[..self.kinds.into()].fill(Fate::Promised);
+        for (fate, (key, _)) in self.fates.iter_mut().zip(&kept[..count]) {
+            *fate = key.1;
         }
         self.kinds = count as u8;
     }
