@@ -2,7 +2,8 @@
 //!
 //! It is of what the code does: `decide` is the code's own, and what is done in one act bears the name of the function
 //! that does it. Each configuration has a small bound, for every run of the tests, and a large one, with
-//! `LISTINDEXFS_MODEL=large`. The states they have are told beside them, and the seconds, in a release build.
+//! `LISTINDEXFS_MODEL=large`. The states they have are told beside them, and the seconds, in a release build on two busy cores;
+//! the largest takes 6 GiB.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -143,6 +144,7 @@ fn sessions_go_on_without_a_daemon() {
     holds(small, large, &["claim", "keep"]);
 }
 
+/// 55,000 states; large 27 million, 430 s.
 #[test]
 fn users_are_evicted() {
     let small = Rules {
@@ -313,6 +315,23 @@ fn nfs_hangs_while_users_migrate() {
         ..large
     };
     holds(small, large, &["pull", "deleted"]);
+}
+
+/// Two sessions at once on two hosts, where a stock backend was used before only. 110,000 states; large 5.8 million, 32 s.
+#[test]
+fn nfs_hangs_while_users_come_from_a_stock_backend() {
+    let large = Rules {
+        stock: false,
+        left_over: true,
+        crash: true,
+        refuse: true,
+        ..Rules::MIGRATING
+    };
+    let small = Rules {
+        sessions: 1,
+        ..large
+    };
+    holds(small, large, &["pull", "deleted", "claim", "finish"]);
 }
 
 /// 86,000 states; large 2.6 million, 15 s.
