@@ -23,7 +23,8 @@ fn a_writer_beside_a_stock_log_is_not_heard_of_before_its_end() {
     });
 }
 
-/// NFS hangs between a claim and the fetching; who waited is refused, writes, and another host fetches.
+/// A host claims and refuses; a stock backend makes a list index of which the claim does not warn; the refused session writes,
+/// and another host fetches.
 #[test]
 fn nor_is_who_was_refused_while_nothing_warns_of_the_log() {
     is_broken(Rules {
