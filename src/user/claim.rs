@@ -22,7 +22,8 @@ const DAY: u64 = 24 * 3600;
 /// only what `stat` sees counts. When the claim was made is told by its change time. The identity is taken before anybody can replace it.
 ///
 /// # Errors
-/// [`Trouble::Io`]; then .lasthost has been removed if that was possible, so that other hosts purge.
+/// [`Trouble::Io`]; then .lasthost has been removed if that was possible, so that other hosts purge, unless it was to
+/// warn of stock logs.
 pub fn put(
     dir: &IndexDir,
     host: &str,
@@ -45,7 +46,9 @@ pub fn put(
         Ok(made.identity)
     };
     put().inspect_err(|_| {
-        for name in [beside.as_os_str(), OsStr::new(LASTHOST)] {
+        // What warns of stale logs must not be lost: other hosts would pull them.
+        let lasthost = lasthost.stale.is_empty().then(|| OsStr::new(LASTHOST));
+        for name in [Some(beside.as_os_str()), lasthost].into_iter().flatten() {
             if let Err(e) = dir.remove(name) {
                 log::debug!("after a claim that failed: {e}");
             }

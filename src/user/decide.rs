@@ -1,7 +1,7 @@
 //! The decision: a pure function of what was seen. Hold it against the table in `docs/design.md`, row by row.
 
 /// What the gate saw of INDEX/.lasthost, against our name, our instance and our record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Claim {
     /// It is the one our record names, and the record is of this instance.
     Recorded,
@@ -12,7 +12,7 @@ pub enum Claim {
 }
 
 /// What the gate saw of INDEX/L, over all prefixes. Without `migrate` it is not looked for: `Absent`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StockLog {
     /// There is none.
     Absent,

@@ -54,6 +54,7 @@ impl<'a> Flight<'a> {
     }
 
     fn attempt(&self) -> Result<(), Trouble> {
+        self.gate.fence_due(self.state);
         // Ghosts count as they were when the check began.
         let haunted = self.gate.lay_ghosts(self.state, Some(self.creds));
         let view = self.look(haunted).inspect_err(|_| self.state.void())?;
@@ -161,6 +162,11 @@ impl<'a> Flight<'a> {
         match self.state.take() {
             Ok(taken) => {
                 (self.gate.on_step)(Step::Taken);
+                // Who wrote and has closed its files since we looked: what is pulled lacks that, and its fence, which
+                // would tell, looks for INDEX/L.
+                if self.state.has_fences_due() {
+                    return Err(Trouble::Overtaken);
+                }
                 steps(&taken)
             }
             Err(holders) => {
@@ -238,25 +244,21 @@ impl<'a> Flight<'a> {
             false => Vec::new(),
         };
         let there = sources_seen(&sources);
+        // What is not wanted goes before the record: with one nobody would look for it again.
+        if !sources.is_empty() && !gate.config.migrate {
+            pull::delete(gate, dir, &sources, claim, &there)?;
+            log::info!("{}: list index dropped on INDEX", self.state.user);
+        }
         let record = Record {
             lasthost: claim,
             instance: gate.instance,
             pulled,
         };
         self.write_record(&record)?;
-        if sources.is_empty() {
-            return Ok(());
+        if !sources.is_empty() && gate.config.migrate {
+            pull::delete(gate, dir, &sources, claim, &there)?;
+            log::info!("{}: list index pulled from INDEX", self.state.user);
         }
-        pull::delete(gate, dir, &sources, claim, &there)?;
-        log::info!(
-            "{}: list index {} INDEX",
-            self.state.user,
-            if gate.config.migrate {
-                "pulled from"
-            } else {
-                "dropped on"
-            }
-        );
         Ok(())
     }
 

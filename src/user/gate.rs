@@ -256,15 +256,8 @@ impl Gate {
     /// One thing from the user's queue, then the next.
     fn run_next(self: &Arc<Self>, state: &Arc<UserState>) {
         let guard = RunGuard { gate: self, state };
-        let (writers, lay) = {
-            let queue = &mut state.lock().queue;
-            (
-                std::mem::take(&mut queue.writers),
-                std::mem::take(&mut queue.lay),
-            )
-        };
-        self.fence(state, &writers);
-        if lay {
+        self.fence_due(state);
+        if std::mem::take(&mut state.lock().queue.lay) {
             self.lay_ghosts(state, None);
         }
         self.run_flight(state);
@@ -411,14 +404,17 @@ impl Gate {
             gate: self,
             state: &state,
         };
-        if !may_go(local::read(self, user)?) {
-            return Ok(false);
-        }
         state.void(); // before files are looked for: an opener with a verdict must ask again
         let Ok(_taken) = state.take() else {
             return Ok(false);
         };
-        local::remove_record(self, user)?;
+        {
+            let _ghosts_are_marked_under_it = state.lock();
+            if !may_go(local::read(self, user)?) {
+                return Ok(false);
+            }
+            local::remove_record(self, user)?;
+        }
         local::purge(self, user)?;
         Ok(true)
     }

@@ -44,8 +44,14 @@ impl Gate {
         self.housekeeper().haunt();
     }
 
+    /// Sets the fences that are due by now.
+    pub(super) fn fence_due(&self, state: &Arc<UserState>) {
+        let writers = std::mem::take(&mut state.lock().queue.writers);
+        self.fence(state, &writers);
+    }
+
     /// After the last close of processes that wrote. Until it is set they count as ghosts.
-    pub(super) fn fence(&self, state: &Arc<UserState>, writers: &[Holder]) {
+    fn fence(&self, state: &Arc<UserState>, writers: &[Holder]) {
         for same in writers.chunk_by(|a, b| a.creds == b.creds) {
             let Holder { process, creds, .. } = &same[0];
             let unfenced = match fence::after_writer(self, state, creds) {

@@ -291,6 +291,11 @@ impl UserState {
         Err(inner.holders.values().map(Holder::as_ghost).collect())
     }
 
+    /// Whether a process that wrote has closed its files and its fence is not begun.
+    pub(super) fn has_fences_due(&self) -> bool {
+        !self.lock().queue.writers.is_empty()
+    }
+
     /// The ghosts whose time has ended; they stay until they are laid.
     pub(super) fn ended_ghosts(&self, processes: &dyn Processes) -> Vec<Ghost> {
         let inner = self.lock();

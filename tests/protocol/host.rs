@@ -15,8 +15,9 @@ use listindexfs::options::Config;
 use listindexfs::store::{Node, ROOT, Store};
 use listindexfs::user::Kernel;
 use listindexfs::user::claim::random_u128;
-use listindexfs::user::gate::{Gate, Parts};
+use listindexfs::user::gate::{Answer, Gate, Parts};
 use listindexfs::user::process::{Caller, Processes};
+use listindexfs::user::state::Pass;
 use listindexfs::user::steps::Step;
 use rustix::fs::{OFlags, RenameFlags};
 use tempfile::TempDir;
@@ -112,10 +113,17 @@ pub enum Served {
 
 impl Host {
     pub fn new(name: &str, options: String, processes: &Invented) -> Self {
-        Self::over(shm(), name.to_owned(), options, processes.clone())
+        let instance = Instance(random_u128());
+        Self::over(shm(), name.to_owned(), options, processes.clone(), instance)
     }
 
-    fn over(backing: TempDir, name: String, options: String, processes: Invented) -> Self {
+    fn over(
+        backing: TempDir,
+        name: String,
+        options: String,
+        processes: Invented,
+        instance: Instance,
+    ) -> Self {
         let config = Config::parse(
             backing.path(),
             Path::new("/nowhere"),
@@ -127,7 +135,6 @@ impl Host {
             Arc::new(config),
             Arc::new(Store::open(backing.path()).unwrap()),
         );
-        let instance = Instance(random_u128());
         let crash: Arc<Mutex<Crash>> = Arc::default();
         let gate = Gate::new(Parts {
             config: Arc::clone(&config),
@@ -157,13 +164,24 @@ impl Host {
 
     /// The daemon starts again over what is left: with a new instance.
     pub fn again(self) -> Self {
+        let instance = Instance(random_u128());
+        self.next(instance)
+    }
+
+    /// A worker takes over that of one which had no files open and no ghosts.
+    pub fn next_worker(self) -> Self {
+        let instance = self.instance;
+        self.next(instance)
+    }
+
+    fn next(self, instance: Instance) -> Self {
         let left = {
             let mut crash = self.crash.lock().unwrap();
             crash.ended = true;
             crash.left.take()
         };
         let backing = left.unwrap_or(self.backing);
-        Self::over(backing, self.name, self.options, self.processes)
+        Self::over(backing, self.name, self.options, self.processes, instance)
     }
 
     /// The daemon does nothing more: else it would see the end of sessions that end with it, and act beside the next.
@@ -229,6 +247,40 @@ impl Host {
             Err(libc::ENOENT) => self.make(pid, dir, truth),
             Err(_) => Served::Refused,
         }
+    }
+
+    /// A verdict for who has files open already.
+    pub fn pass(&self, holder: u32) -> Pass {
+        let (tell, answer) = mpsc::channel();
+        let tell = Box::new(move |a| tell.send(a).unwrap());
+        let user = self.core.gate().user_named(USER.as_bytes()).unwrap();
+        self.core.gate().ask(&user, caller(holder), tell);
+        match answer.recv().unwrap() {
+            Answer::Serve(pass) => pass,
+            Answer::Refuse => panic!("who has the files open is refused"),
+        }
+    }
+
+    /// A login; `meanwhile` runs when a run has decided that the files have to go, and has not taken them yet.
+    pub fn login_while(
+        &self,
+        pid: u32,
+        pass: &Pass,
+        truth: &Content,
+        meanwhile: impl FnOnce(),
+    ) -> Served {
+        let user = self.core.gate().user_named(USER.as_bytes()).unwrap();
+        let state = self.core.gate().user(&user);
+        let operation = state.enter().unwrap(); // the directory is not taken while it lives
+        std::thread::scope(|scope| {
+            let login = scope.spawn(|| self.login(pid, truth));
+            while state.admit(0, Some(pass)).is_ok() {
+                std::thread::yield_now(); // until verdicts are void
+            }
+            meanwhile();
+            drop(operation);
+            login.join().unwrap()
+        })
     }
 
     fn make(&self, pid: u32, dir: Node, truth: &Content) -> Served {
@@ -328,11 +380,7 @@ impl Host {
         op: impl Fn(&Core, &Call) -> Result<T>,
     ) -> std::result::Result<T, i32> {
         let mut call = Call {
-            caller: Caller {
-                pid,
-                uid: MAIL_UID,
-                gid: MAIL_UID,
-            },
+            caller: caller(pid),
             verdict: None,
             unique: 0,
             resent: false,
@@ -358,6 +406,14 @@ impl Host {
                 }
             }
         }
+    }
+}
+
+fn caller(pid: u32) -> Caller {
+    Caller {
+        pid,
+        uid: MAIL_UID,
+        gid: MAIL_UID,
     }
 }
 

@@ -171,6 +171,41 @@ fn nor_after_the_user_was_evicted_there() {
 }
 
 #[test]
+fn nor_when_the_user_is_evicted_before_he_comes_back() {
+    let acts = [
+        Act::StockSession,
+        Act::RefusedLogin(0),
+        Act::Write(0),
+        Act::Remount(0),
+        Act::Evict(0),
+        Act::Login(0),
+    ];
+    found(Rules::MIGRATING, &acts);
+}
+
+#[test]
+fn what_a_writer_changed_that_ends_during_a_pull_is_known_afterwards() {
+    let mut world = World::new(Rules::TOGETHER);
+    world.act(Act::Login(0));
+    world.writes_and_ends_during_a_pull(0);
+    world.act(Act::Login(0));
+    world.everybody_goes_and_list_indexes_are_used_again();
+}
+
+#[test]
+fn what_is_dropped_on_index_is_dropped_though_the_worker_dies() {
+    for step in [Step::Claimed, Step::Locked, Step::Rechecked, Step::Recorded] {
+        let mut world = World::new(Rules::MIXED);
+        world.act(Act::StockSession);
+        world.login_whose_worker_dies(1, step);
+        for act in [Act::Login(1), Act::Write(0), Act::Logout(0), Act::Login(0)] {
+            world.act(act);
+        }
+        world.everybody_goes_and_list_indexes_are_used_again();
+    }
+}
+
+#[test]
 fn a_writer_is_fenced_at_its_end_though_others_stay() {
     // Two sessions on host 0, the user moves to host 1, one of the two writes and ends, the other stays.
     let acts = [
@@ -209,6 +244,16 @@ fn nor_what_one_could_not_lock_while_others_were_open() {
         Act::Login(0),
     ];
     found(Rules::LOCKED, &acts);
+}
+
+#[test]
+fn nor_what_one_could_not_lock_when_another_cannot_claim() {
+    let mut world = World::new(Rules::LOCKED);
+    for act in [Act::StockSession, Act::LockedLogin(1), Act::Write(0)] {
+        world.act(act);
+    }
+    world.login_that_cannot_claim(0, "a");
+    world.act(Act::Login(2));
 }
 
 /// The run that hung goes on when NFS is back: what it does then must not be believed.

@@ -1,10 +1,12 @@
 //! The reference: every change ever made, who made it, and what a session is promised.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use listindexfs::index::lasthost::{LASTHOST, LastHost};
 use listindexfs::user::steps::Step;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::host::{
@@ -73,7 +75,8 @@ impl Rules {
         migrate: [true, false, true],
         check_timeout: "1h",
     };
-    /// Changes made while a stock backend has a list index in INDEX are promised at their session's end only.
+    /// Changes made while a stock backend has a list index in INDEX are promised at their session's end only, unless
+    /// .lasthost warns of that list index.
     pub const TOGETHER: Rules = Rules {
         lingering: true,
         ..Rules::MIGRATING
@@ -84,6 +87,7 @@ impl Rules {
         ..Rules::MIGRATING
     };
     pub const LOCKED: Rules = Rules {
+        hosts: 3,
         lingering: true,
         check_timeout: "4s",
         ..Rules::MIGRATING
@@ -268,6 +272,38 @@ impl World {
         true
     }
 
+    /// A login whose worker dies after a step; the next worker goes on.
+    pub fn login_whose_worker_dies(&mut self, host: usize, step: Step) {
+        let pid = self.processes.start();
+        self.host(host).die_at(step);
+        self.host(host).login(pid, &self.truth);
+        assert!(self.host(host).died(), "{} is on the way", step.name());
+        self.processes.end(pid);
+        self.host(host).stop();
+        self.hosts[host] = self.hosts[host].take().map(Host::next_worker);
+    }
+
+    /// A stock backend is used; a session logs in that has seen its list index already, when another writes and ends.
+    pub fn writes_and_ends_during_a_pull(&mut self, n: usize) {
+        let Session {
+            host, pid, open, ..
+        } = self.sessions[n];
+        let pass = self.host(host).pass(pid);
+        self.stock_session();
+        let change = self.change();
+        self.sessions.swap_remove(n);
+        let (next, open) = (self.processes.start(), open.unwrap());
+        let on = self.host(host);
+        let served = on.login_while(next, &pass, &self.truth, || {
+            on.write(pid, open, &Content::from([change]));
+            on.release(open);
+            self.processes.end(pid);
+        });
+        self.admit(host, next, served);
+        self.host(host).end_ghosts(); // and the fences
+        self.promised.insert(change);
+    }
+
     /// The mount ends and begins again; with it go the host's sessions, as the unit restarts Dovecot.
     fn remount(&mut self, host: usize) {
         self.host(host).stop();
@@ -309,6 +345,16 @@ impl World {
         fs::write(&lock, "1:elsewhere").unwrap();
         self.login(host);
         fs::remove_file(&lock).unwrap();
+    }
+
+    /// A login while the host's claims fail: where it writes them beside .lasthost there is a directory.
+    pub fn login_that_cannot_claim(&mut self, host: usize, name: &str) {
+        let digest = Sha256::digest(name.as_bytes());
+        let hex: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        fs::create_dir(self.index().join(format!("{LASTHOST}.{hex}"))).unwrap();
+        self.login(host);
+        let last = self.sessions.last().unwrap();
+        assert!(last.open.is_none(), "served without a claim");
     }
 
     fn delete_user(&mut self) {
@@ -355,15 +401,22 @@ impl World {
     }
 
     /// The promise covers changes made where the user is held: by its .lasthost, or by nobody.
-    /// A refused session's host holds the user only by a claim.
+    /// A refused session's host holds the user only by a claim. Where sessions linger beside a stock backend's list index
+    /// only while .lasthost warns of that.
     fn is_held_by(&self, host: usize, served: bool) -> bool {
-        if self.rules.stock && self.rules.lingering && self.stock_content().is_some() {
-            return false;
-        }
+        let beside_stock = self.rules.stock && self.rules.lingering;
+        let log = stock_log(&self.index())
+            .metadata()
+            .ok()
+            .filter(|_| beside_stock);
         let Ok(text) = fs::read(self.index().join(LASTHOST)) else {
-            return served;
+            return served && log.is_none();
         };
         let lasthost = LastHost::parse(&text).expect("only we write it");
+        if let Some(log) = log {
+            let ours = lasthost.instance == Some(self.host(host).instance);
+            return ours && lasthost.stale.contains(&log.ino());
+        }
         (served && lasthost.instance.is_none())
             || lasthost.instance == Some(self.host(host).instance)
     }
