@@ -156,18 +156,16 @@ fn nor_after_the_daemon_that_refused_it_has_ended() {
 
 /// Word of ghosts is all that tells the next daemon of them.
 #[test]
-fn nor_after_the_user_was_evicted_there() {
-    for drops in [Act::Evict(0), Act::Sweep(0)] {
-        let acts = [
-            Act::StockSession,
-            Act::RefusedLogin(0),
-            Act::Write(0),
-            Act::Remount(0),
-            drops,
-            Act::Login(0),
-        ];
-        found(Rules::MIGRATING, &acts);
-    }
+fn nor_when_what_is_left_of_him_is_removed() {
+    let acts = [
+        Act::StockSession,
+        Act::RefusedLogin(0),
+        Act::Write(0),
+        Act::Remount(0),
+        Act::Sweep(0),
+        Act::Login(0),
+    ];
+    found(Rules::MIGRATING, &acts);
 }
 
 #[test]
