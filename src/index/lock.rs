@@ -126,7 +126,7 @@ impl IndexDir {
         match self.make(&name, text.as_bytes(), None) {
             Ok(_made) => Ok(Some(Dotlock { dir: self, name })),
             Err(Trouble::Io { source, .. }) if source.raw_os_error() == Some(libc::EEXIST) => {
-                self.drop_stale_dotlock(&name, empty, EMPTY_DOTLOCK)?;
+                self.drop_stale_dotlock(&name, empty)?;
                 Ok(None)
             }
             Err(e) => Err(e),
@@ -140,22 +140,17 @@ impl IndexDir {
     /// As [`IndexDir::open_file`].
     pub fn drop_left_dotlock(&self, log: &OsStr) -> Result<(), Trouble> {
         let (name, mut empty) = (dotlock_of(log), Empty::default());
-        self.drop_stale_dotlock(&name, &mut empty, PAUSE)?;
+        self.drop_stale_dotlock(&name, &mut empty)?;
         if empty.is_some() {
-            std::thread::sleep(PAUSE);
-            self.drop_stale_dotlock(&name, &mut empty, PAUSE)?;
+            // It may as well be a stock backend's, which is about to sign it.
+            std::thread::sleep(EMPTY_DOTLOCK);
+            self.drop_stale_dotlock(&name, &mut empty)?;
         }
         Ok(())
     }
 
-    /// Removes a dotlock whose owner is known to be dead, that nobody has touched for long, or that has been empty for
-    /// `patience`.
-    fn drop_stale_dotlock(
-        &self,
-        name: &OsStr,
-        empty: &mut Empty,
-        patience: Duration,
-    ) -> Result<(), Trouble> {
+    /// Removes a dotlock whose owner is known to be dead, that nobody has touched for long, or that stays empty.
+    fn drop_stale_dotlock(&self, name: &OsStr, empty: &mut Empty) -> Result<(), Trouble> {
         let Some(mut held) = self.open_file(name, OFlags::RDONLY)? else {
             return Ok(());
         };
@@ -170,7 +165,7 @@ impl IndexDir {
             .filter(|(of, _)| *of == ino)
             .or(Some((ino, Instant::now())))
             .filter(|_| text.is_empty());
-        let nobodys = empty.is_some_and(|(_, since)| since.elapsed() >= patience);
+        let nobodys = empty.is_some_and(|(_, since)| since.elapsed() >= EMPTY_DOTLOCK);
         if old || nobodys || owner.is_ok_and(|_| is_dead(&text)) {
             log::warn!(
                 "removing {}: its owner ({text:?}) is dead, has not touched it for {STALE_DOTLOCK:?}, or has not \
