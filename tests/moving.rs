@@ -16,7 +16,8 @@ use support::mount::Options;
 use support::ops::Random;
 use support::rounds::Rounds;
 use support::{
-    Config, DOVECOT, Dovecot, FUSE, LIMIT, Lab, ROOT, Site, eventually, finish, lacks, process,
+    Config, DOVECOT, Dovecot, FUSE, LIMIT, Lab, ROOT, Site, eventually, finish, lacks, lasting,
+    process,
 };
 
 /// How long the load lasts at least, unless `LISTINDEXFS_TAKEOVER_SECONDS` says otherwise.
@@ -25,12 +26,7 @@ const LOAD: Duration = Duration::from_secs(15);
 const USERS: usize = 8;
 
 fn load() -> Duration {
-    let given = std::env::var("LISTINDEXFS_TAKEOVER_SECONDS").ok();
-    let seconds = given.map(|text| {
-        text.parse()
-            .expect("LISTINDEXFS_TAKEOVER_SECONDS is a number")
-    });
-    seconds.map_or(LOAD, Duration::from_secs)
+    lasting("LISTINDEXFS_TAKEOVER_SECONDS", LOAD)
 }
 
 /// Where a worker must have died: while what is here is purged, while the user is claimed, while a list index is fetched.

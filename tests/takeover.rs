@@ -19,7 +19,7 @@ use support::ops::Random;
 use support::rounds::Rounds;
 use support::vm::Guest;
 use support::{
-    Config, DOVECOT, FUSE, LIMIT, Lab, ROOT, Site, VM, eventually, lacks, message, process,
+    Config, DOVECOT, FUSE, LIMIT, Lab, ROOT, Site, VM, eventually, lacks, lasting, message, process,
 };
 
 /// How long each load lasts, unless `LISTINDEXFS_TAKEOVER_SECONDS` says otherwise.
@@ -28,12 +28,7 @@ const LOAD: Duration = Duration::from_secs(20);
 const USERS: usize = 8;
 
 fn load() -> Duration {
-    let given = std::env::var("LISTINDEXFS_TAKEOVER_SECONDS").ok();
-    let seconds = given.map(|text| {
-        text.parse()
-            .expect("LISTINDEXFS_TAKEOVER_SECONDS is a number")
-    });
-    seconds.map_or(LOAD, Duration::from_secs)
+    lasting("LISTINDEXFS_TAKEOVER_SECONDS", LOAD)
 }
 
 /// How many changes of each kind.

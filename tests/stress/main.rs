@@ -15,7 +15,7 @@ use crew::{Crew, MEMBERS, Orders};
 use rustix::process::Signal;
 use support::mount::Options;
 use support::ops::Random;
-use support::{FUSE, Lab, ROOT, eventually, lacks, process};
+use support::{FUSE, Lab, ROOT, eventually, lacks, lasting, process};
 
 /// How long workers are killed, unless `LISTINDEXFS_STRESS_SECONDS` says otherwise.
 const KILLING: Duration = Duration::from_secs(20);
@@ -26,12 +26,7 @@ const OPERATIONS_PER_KILL: u64 = 20;
 const KILLS_PER_SECOND: u64 = 1;
 
 fn killing() -> Duration {
-    let given = std::env::var("LISTINDEXFS_STRESS_SECONDS").ok();
-    let seconds = given.map(|text| {
-        text.parse()
-            .expect("LISTINDEXFS_STRESS_SECONDS is a number")
-    });
-    seconds.map_or(KILLING, Duration::from_secs)
+    lasting("LISTINDEXFS_STRESS_SECONDS", KILLING)
 }
 
 /// One process of the four, when [`Crew`] runs this program again; by itself, that process alone on plain tmpfs.

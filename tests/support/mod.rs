@@ -59,6 +59,13 @@ pub fn within<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Optio
     }
 }
 
+/// How long a load lasts: so many seconds as the environment's variable of this `name` says, else `usual`.
+pub fn lasting(name: &str, usual: Duration) -> Duration {
+    let given = std::env::var(name).ok().map(|text| text.parse());
+    let seconds = given.map(|seconds| seconds.unwrap_or_else(|_| panic!("{name} is a number")));
+    seconds.map_or(usual, Duration::from_secs)
+}
+
 /// A message of one line, unlike any other.
 pub fn message(subject: &str) -> Vec<u8> {
     format!("From: a@b.invalid\r\nSubject: {subject}\r\n\r\nhello {subject}\r\n").into_bytes()
