@@ -11,14 +11,13 @@ use std::time::{Duration, Instant};
 use super::flight::Flight;
 use super::ghosts::{Ghost, Why};
 use super::housekeeper::Housekeeper;
-use super::local;
 use super::process::{Caller, Process, Processes};
-use super::record::Kept;
 use parking_lot::MutexGuard;
 
 use super::Kernel;
-use super::state::{Inner, Pass, UserState, Users};
+use super::state::{Inner, Pass, UserState};
 use super::steps::OnStep;
+use super::users::Users;
 use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::index::dir::IndexPath;
@@ -370,55 +369,6 @@ impl Gate {
         self.kick(state, &mut inner);
     }
 
-    /// Drops an idle user's local files. `false` when he is not idle: a run is under way, or files are open; or when word
-    /// of ghosts has to stay.
-    ///
-    /// # Errors
-    /// When the backing cannot be changed.
-    pub fn evict(self: &Arc<Self>, user: &User) -> io::Result<bool> {
-        self.drop_local(user, |kept| kept != Kept::Haunted)
-    }
-
-    /// The same of what an earlier mount has left. `false` also when there is nothing.
-    ///
-    /// # Errors
-    /// As [`Gate::evict`].
-    pub fn drop_leftovers(self: &Arc<Self>, user: &User) -> io::Result<bool> {
-        Ok(local::is_left(self, user)? && self.drop_local(user, |kept| kept == Kept::Nothing)?)
-    }
-
-    fn drop_local(
-        self: &Arc<Self>,
-        user: &User,
-        may_go: impl FnOnce(Kept) -> bool,
-    ) -> io::Result<bool> {
-        let state = self.user(user);
-        {
-            let mut inner = state.lock();
-            if inner.queue.running || inner.has_holders() || !inner.ghosts.is_empty() {
-                return Ok(false);
-            }
-            inner.queue.running = true;
-        }
-        let _guard = RunGuard {
-            gate: self,
-            state: &state,
-        };
-        state.void(); // before files are looked for: an opener with a verdict must ask again
-        let Ok(_taken) = state.take() else {
-            return Ok(false);
-        };
-        {
-            let _ghosts_are_marked_under_it = state.lock();
-            if !may_go(local::read(self, user)?) {
-                return Ok(false);
-            }
-            local::remove_record(self, user)?;
-        }
-        local::purge(self, user)?;
-        Ok(true)
-    }
-
     pub(super) fn index_path(&self, user: &User) -> Result<IndexPath, Trouble> {
         index_path(&self.config, user)
     }
@@ -462,9 +412,9 @@ fn take_late(waiters: &mut Vec<Waiter>, now: Instant) -> Vec<Waiter> {
 }
 
 /// Ends a run, also one that panicked: then those aboard are refused.
-struct RunGuard<'a> {
-    gate: &'a Arc<Gate>,
-    state: &'a Arc<UserState>,
+pub(super) struct RunGuard<'a> {
+    pub(super) gate: &'a Arc<Gate>,
+    pub(super) state: &'a Arc<UserState>,
 }
 
 impl Drop for RunGuard<'_> {

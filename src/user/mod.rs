@@ -2,6 +2,7 @@
 
 pub mod claim;
 pub mod decide;
+mod evict;
 pub mod fence;
 pub mod flight;
 pub mod gate;
@@ -14,6 +15,7 @@ pub mod pull;
 pub mod record;
 pub mod state;
 pub mod steps;
+pub mod users;
 
 use crate::store::Node;
 

@@ -7,7 +7,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dashmap::DashMap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::gate::Waiter;
@@ -15,7 +14,7 @@ use super::ghosts::{BackOff, Ghost, Why};
 use super::process::{Process, Processes};
 use crate::index::Trouble;
 use crate::index::creds::Creds;
-use crate::journal::{Entry as Change, Journal, Snapshot, UserPart, Who};
+use crate::journal::{Entry as Change, Journal, UserPart, Who};
 use crate::template::User;
 
 /// How long one check serves its process: a login looks L up, opens it and makes it within milliseconds.
@@ -148,7 +147,7 @@ impl std::fmt::Debug for Queue {
 }
 
 impl UserState {
-    fn new(user: User, journal: Arc<Journal>) -> Self {
+    pub(super) fn new(user: User, journal: Arc<Journal>) -> Self {
         UserState {
             user,
             inner: Mutex::default(),
@@ -158,7 +157,7 @@ impl UserState {
     }
 
     /// Takes over what an earlier worker knew.
-    fn restore(&self, part: &UserPart) {
+    pub(super) fn restore(&self, part: &UserPart) {
         let mut inner = self.lock();
         for (handles, who, wrote) in &part.holders {
             let holder = Holder {
@@ -304,7 +303,7 @@ impl UserState {
     }
 
     /// Whether the state says nothing that a new one would not say.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         let mut inner = self.lock();
         inner.drop_old_verdicts();
         let queue = &inner.queue;
@@ -432,76 +431,5 @@ impl Drop for Taken {
         for resume in parked {
             resume();
         }
-    }
-}
-
-/// All users about whom something is known.
-#[derive(Debug, Default)]
-pub struct Users {
-    states: DashMap<User, Arc<UserState>>,
-    journal: Arc<Journal>,
-}
-
-impl Users {
-    /// Nothing is known yet; what comes to be known is told to `journal`.
-    pub fn new(journal: Arc<Journal>) -> Self {
-        Users {
-            states: DashMap::new(),
-            journal,
-        }
-    }
-
-    /// Takes over what an earlier worker knew. A name that the layout does not know any more has no files here. Gives the
-    /// states by name: from a name to a user is a long way, and everybody waits meanwhile.
-    pub(super) fn restore<'a>(
-        &self,
-        left: &'a Snapshot,
-        named: impl Fn(&[u8]) -> Option<User>,
-    ) -> HashMap<&'a [u8], Arc<UserState>> {
-        let mut states = HashMap::with_capacity(left.users.len());
-        for (name, part) in &left.users {
-            let Some(user) = named(name) else {
-                log::error!("{:?}: the layout has no place for him", name.escape_ascii());
-                continue;
-            };
-            let state = self.get(&user);
-            state.restore(part);
-            states.insert(name.as_slice(), state);
-        }
-        states
-    }
-
-    /// The user's state.
-    pub fn get(&self, user: &User) -> Arc<UserState> {
-        if let Some(state) = self.states.get(user) {
-            return Arc::clone(&state);
-        }
-        let state = self
-            .states
-            .entry(user.clone())
-            .or_insert_with(|| Arc::new(UserState::new(user.clone(), Arc::clone(&self.journal))));
-        Arc::clone(&state)
-    }
-
-    /// Forgets users about whom nothing is known any more.
-    pub fn sweep(&self) {
-        self.states
-            .retain(|_, state| Arc::strong_count(state) > 1 || !state.is_idle());
-    }
-
-    /// How many users something is known about.
-    pub fn len(&self) -> usize {
-        self.states.len()
-    }
-
-    /// Whether nothing is known about anybody.
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty()
-    }
-
-    /// Those for whom `wanted` holds.
-    pub fn matching(&self, wanted: impl Fn(&Inner) -> bool) -> Vec<Arc<UserState>> {
-        let states = self.states.iter().filter(|state| wanted(&state.lock()));
-        states.map(|state| Arc::clone(&state)).collect()
     }
 }
