@@ -9,8 +9,8 @@ use dashmap::DashMap;
 
 use super::Node;
 
-/// So many are kept open; then all are let go.
-const MOST: usize = 1024;
+/// So many are kept open; then all are let go. Few enough for the lowest limit of open files that a host may have.
+const MOST: usize = 256;
 
 /// An open directory.
 #[derive(Debug)]
