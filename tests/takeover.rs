@@ -136,7 +136,7 @@ fn nobody_notices(harm: impl Fn(u32)) {
 /// The same with other options; `harm` is told of the mount too.
 fn nobody_notices_with(change: impl FnOnce(&Lab, Options) -> Options, harm: impl Fn(&Mount, u32)) {
     let lab = Lab::new();
-    let options = change(&lab, Options::new(&lab, "a").option("watchdog=1s"));
+    let options = change(&lab, Options::new(&lab, "a"));
     // STATUS of INBOX is told from the list index too, so that deliveries matter to it.
     let site = Site::with(options, Config::new(&lab, "a").include_inbox(true));
     let users: Vec<String> = (0..USERS).map(|n| format!("u{n}")).collect();
@@ -227,7 +227,7 @@ fn a_worker_is_killed_on_linux_6_1() {
     }
     let guest = Guest {
         options: &["--kernel", "bookworm", "--no-mount"],
-        env: &["LISTINDEXFS_TAKEOVER_SECONDS=10"],
+        env: &["LISTINDEXFS_TAKEOVER_SECONDS=60"], // emulated, it is slow
         args: &["--exact", "--nocapture", "a_worker_is_killed"],
     };
     println!("{}", guest.run());
@@ -239,7 +239,8 @@ fn a_worker_is_stopped() {
     if lacks(&[ROOT, DOVECOT, FUSE]) {
         return;
     }
-    nobody_notices(|worker| {
+    let impatient = |_: &Lab, options: Options| options.option("watchdog=1s");
+    nobody_notices_with(impatient, |_, worker| {
         process::signal(worker, Signal::STOP);
         eventually("it is killed", || {
             let alive = process::Family::of(std::process::id())
