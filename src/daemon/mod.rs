@@ -212,7 +212,12 @@ impl Watch<'_> {
             ))));
         }
         match self.caller.ready() {
-            Ok(()) => None,
+            Ok(()) => {
+                if !self.told.is_empty() {
+                    self.upgrade(); // asked for before we knew that the mount answers
+                }
+                None
+            }
             Err(error) => {
                 let line = format!("unmounted {}: its caller is gone: {error}", self.place());
                 Some(Err(Failure::mount(line)))

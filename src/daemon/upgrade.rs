@@ -46,11 +46,11 @@ impl Upgrade {
 impl Watch<'_> {
     /// Starts a worker of the program that is installed now; the one before serves until it says that it could.
     pub(super) fn upgrade(&mut self) {
-        let Phase::Serving = self.phase else {
-            return self.tell(&Err(
-                "the mount does not serve: it begins or ends".to_owned()
-            ));
-        };
+        match self.phase {
+            Phase::Serving => {}
+            Phase::Starting(_) => return, // begun with the first answer
+            Phase::Stopping(_) => return self.tell(&Err("the mount ends".to_owned())),
+        }
         if self.upgrade.is_under_way() {
             return;
         }
