@@ -51,19 +51,30 @@ impl Harm<'_> {
     }
 }
 
-/// One user's sessions: each is told the truth before and after its changes, and no command fails. Gives how many there
-/// were, and how many changes of each kind.
-fn sessions(dovecot: &Dovecot, user: &str, stop: &AtomicBool) -> (usize, Changes) {
+/// The kinds of changes that there must have been.
+const KINDS: [&str; 3] = ["APPEND", "CREATE", "DELETE"];
+
+/// One user's sessions: each is told the truth before and after its changes, and no command fails. Each counts in `all`:
+/// how many there were, and how many changes of each kind.
+fn sessions(dovecot: &Dovecot, user: &str, stop: &AtomicBool, all: &Mutex<(usize, Changes)>) {
     let hosts = [dovecot];
     let mut rounds = Rounds::new(&hosts, user);
-    let mut go = |go_on: &dyn Fn(usize) -> bool| {
-        let done = rounds.run_while(go_on);
-        done.unwrap_or_else(|wrong| panic!("{user}: {}", wrong.story))
+    let mut before = Changes::new();
+    let mut go = |times: usize| {
+        let done = rounds.run_while(|round| round < times);
+        let done = done.unwrap_or_else(|wrong| panic!("{user}: {}", wrong.story));
+        let mut all = all.lock().expect("counted");
+        all.0 += done;
+        for (name, times) in rounds.done() {
+            *all.1.entry(name).or_default() += times - before.get(name).unwrap_or(&0);
+        }
+        before.clone_from(rounds.done());
     };
-    let done = go(&|_| !stop.load(Ordering::Relaxed));
+    while !stop.load(Ordering::Relaxed) {
+        go(1);
+    }
     // Right at the end too, with all workers alive.
-    go(&|round| round < 2);
-    (done, rounds.done().clone())
+    go(2);
 }
 
 /// Messages delivered to one user; the list index tells of each at once.
@@ -151,12 +162,7 @@ fn nobody_notices_with(change: impl FnOnce(&Lab, Options) -> Options, harm: impl
         for user in &users {
             scope.spawn(move || {
                 let ending = Ending(stop);
-                let (done, changes) = sessions(dovecot, user, stop);
-                let mut all = rounds.lock().expect("counted");
-                all.0 += done;
-                for (name, times) in changes {
-                    *all.1.entry(name).or_default() += times;
-                }
+                sessions(dovecot, user, stop, rounds);
                 drop(ending);
             });
         }
@@ -167,8 +173,13 @@ fn nobody_notices_with(change: impl FnOnce(&Lab, Options) -> Options, harm: impl
             random: Random::new(),
             done: 0,
         };
+        // On a slow machine until there has been everything; what is changed is left to chance.
         let until = Instant::now() + load();
-        while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+        let all_kinds = || {
+            let made = &rounds.lock().expect("counted").1;
+            KINDS.iter().all(|kind| made.contains_key(kind))
+        };
+        while (Instant::now() < until || !all_kinds()) && !stop.load(Ordering::Relaxed) {
             harming.again(|worker| harm(&mount, worker));
         }
         stop.store(true, Ordering::Relaxed);
@@ -184,10 +195,7 @@ fn nobody_notices_with(change: impl FnOnce(&Lab, Options) -> Options, harm: impl
         "{harmed} workers harmed, {rounds} sessions with {changes:?}, {} deliveries: nobody noticed",
         lmtp + idle
     );
-    // What is changed is left to chance: few sessions, as in an emulated guest, need not have all of it.
-    let kinds = ["APPEND", "CREATE", "DELETE"];
-    let certain = if rounds < 100 { 1 } else { kinds.len() };
-    for name in &kinds[..certain] {
+    for name in KINDS {
         assert!(changes.contains_key(name), "no {name}: {changes:?}");
     }
     assert!(lmtp > 0 && idle > 0 && harmed > 0);
