@@ -102,7 +102,7 @@ fn config(args: &Args, host_name: &str) -> Result<Config, Failure> {
 }
 
 /// A daemon works in `/`: relative paths are those of the caller.
-fn absolute(what: &str, path: &Path) -> Result<PathBuf, Failure> {
+pub(crate) fn absolute(what: &str, path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path).map_err(|error| Failure::usage(format!("{what}: {error}")))
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use self::mounts::Served;
-use crate::cli::refuse;
+use crate::cli::{self, refuse};
 use crate::control::client;
 use crate::control::protocol::{self, Answer, Status};
 use crate::exit::{Exit, Failure};
@@ -144,7 +144,7 @@ fn ask(mount: &Served, command: protocol::Command, within: Duration) -> Result<A
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path).map_err(|error| Failure::usage(format!("MOUNTPOINT: {error}")))
+    cli::absolute("MOUNTPOINT", path)
 }
 
 #[cfg(test)]
