@@ -69,7 +69,10 @@ impl Core {
             rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o7777))?;
         }
         if let Some(size) = change.size {
-            self.change_open(call, node, handle_of(call), || file.set_len(size))?;
+            self.change_open(call, node, handle_of(call), || {
+                self.grows(node, &file, size)?;
+                self.gate.with_room(|| file.set_len(size))
+            })?;
         }
         if let Some(times) = &change.times {
             rustix::fs::futimens(&file, times)?;

@@ -3,6 +3,7 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
+use std::io;
 use std::sync::Arc;
 
 use super::error::{FsError, Result};
@@ -12,6 +13,7 @@ use super::place::{Place, Role, is_private};
 use super::{Call, Core, Found, Handle, c_name, stale};
 use crate::store::Node;
 use crate::store::dirs::Dir;
+use crate::store::usage::Stamp;
 use crate::sys::cred::OwnAs;
 use crate::template::LevelKind;
 use crate::user::state::Operation;
@@ -44,17 +46,13 @@ impl Core {
             | OFlags::NOFOLLOW
             | OFlags::NONBLOCK
             | OFlags::CLOEXEC;
-        let made = {
+        let (c_name, mode) = (c_name(name)?, Mode::from_raw_mode(mode & 0o7777));
+        let made = self.gate.with_room(|| {
             let _own = OwnAs::new(call.caller.uid, call.caller.gid)?;
-            rustix::fs::openat(
-                &dir,
-                c_name(name)?,
-                flags,
-                Mode::from_raw_mode(mode & 0o7777),
-            )
-        };
+            Ok(rustix::fs::openat(&dir, &c_name, flags, mode)?)
+        });
         if let (Err(e), Some(operation)) = (made.as_ref(), &operation) {
-            self.not_made(call, operation, *e);
+            self.not_made(call, operation, e);
         }
         let file = made?;
         let node = self.store.node_of(&file)?;
@@ -68,12 +66,12 @@ impl Core {
     }
 
     /// Where there is no room to make it Dovecot keeps its list index in memory: it is a ghost.
-    fn not_made(&self, call: &Call, operation: &Operation, e: Errno) {
+    fn not_made(&self, call: &Call, operation: &Operation, e: &io::Error) {
         if matches!(
-            e,
-            Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::MFILE | Errno::NFILE
+            Errno::from_io_error(e),
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::MFILE | Errno::NFILE)
         ) {
-            self.gate.spoiled(operation.state(), call.caller, &e.into());
+            self.gate.spoiled(operation.state(), call.caller, e);
         }
     }
 
@@ -85,23 +83,29 @@ impl Core {
         let dir = self.dir_to_change(parent, name)?;
         let c_name = c_name(name)?;
         let level = self.makes_level(&dir, name)?;
-        {
+        let mode = match level {
+            true => LEVEL_MODE,
+            false => Mode::from_raw_mode(mode & 0o7777),
+        };
+        let make = || {
             let _own = OwnAs::new(call.caller.uid, call.caller.gid)?;
-            let mode = if level {
-                LEVEL_MODE
-            } else {
-                Mode::from_raw_mode(mode & 0o7777)
-            };
             match rustix::fs::mkdirat(&dir, &c_name, mode) {
-                Err(Errno::EXIST) if call.resent => {} // made by the worker before
-                made => made?,
+                Err(Errno::EXIST) if call.resent => Ok(()), // made by the worker before
+                made => Ok(made?),
             }
-        }
+        };
+        self.gate.with_room(make)?;
         if level {
             // A setgid parent may have changed the mode.
             rustix::fs::chmodat(&dir, &c_name, LEVEL_MODE, rustix::fs::AtFlags::empty())?;
         }
-        Ok(self.found(name, self.store.attr_at(&dir, &c_name)?))
+        let attr = self.store.attr_at(&dir, &c_name)?;
+        if matches!(self.place_in(&dir)?, Place::Level(above) if above + 1 == self.config.layout.depth())
+        {
+            // Were nothing ever made in it, nothing else would tell that it is there.
+            self.store.usage().used(attr.node, Stamp::now());
+        }
+        Ok(self.found(name, attr))
     }
 
     /// Whether this is a level that all users of a domain share: then it must be open to all of them.

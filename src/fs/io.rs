@@ -1,14 +1,18 @@
 //! READ, WRITE, FALLOCATE, STATFS: a file is opened by handle each time, so that no descriptor is kept.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use rustix::fs::{OFlags, StatVfs};
 
 use super::error::Result;
 use super::{Call, Core, Handle, stale};
 use crate::store::Node;
+use crate::user::count::growth;
 use crate::user::process::Caller;
+use crate::user::state::UserState;
 
 impl Core {
     /// Reads up to `size` bytes; fewer only at the end of the file.
@@ -43,15 +47,8 @@ impl Core {
     ) -> Result<usize> {
         let write = || {
             let file = self.store.open_file(node, OFlags::WRONLY)?;
-            let mut done = 0;
-            while done < data.len() {
-                match file.write_at(&data[done..], offset + done as u64) {
-                    Ok(n) => done += n,
-                    Err(_) if done > 0 => break, // the next call meets the same error
-                    Err(e) => return Err(e),
-                }
-            }
-            Ok(done)
+            self.grows(node, &file, offset.saturating_add(data.len() as u64))?;
+            self.gate.with_room(|| write_some(&file, offset, data))
         };
         self.change_open(call, node, handle, write)
     }
@@ -74,6 +71,31 @@ impl Core {
         Ok(change().inspect_err(|e| self.gate.spoiled(&state, caller, e))?)
     }
 
+    /// A file is about to grow to `size`: its user's growth counts, whatever file it is.
+    ///
+    /// # Errors
+    /// EDQUOT when it is more than one user may have.
+    pub(super) fn grows(&self, node: Node, file: &File, size: u64) -> io::Result<()> {
+        let by = growth(file.metadata()?.len(), size);
+        if by == 0 {
+            return Ok(());
+        }
+        let state = match self.opens.owner(node) {
+            Some(state) => Some(state),
+            None => self.user_of(file)?,
+        };
+        state.map_or(Ok(()), |state| self.gate.grows(&state, by))
+    }
+
+    /// In whose directory a file is, or was when it was opened.
+    fn user_of(&self, file: &File) -> io::Result<Option<Arc<UserState>>> {
+        let path = self.store.path_of(file)?.unwrap_or_default();
+        let components = path.iter().map(Vec::as_slice);
+        let dir: Vec<&[u8]> = components.take(self.config.layout.depth()).collect();
+        let user = self.config.layout.user_of(&dir);
+        Ok(user.map(|user| self.gate.user(&user)))
+    }
+
     /// The backing's own figures.
     ///
     /// # Errors
@@ -81,4 +103,17 @@ impl Core {
     pub fn statfs(&self) -> Result<StatVfs> {
         Ok(rustix::fs::fstatvfs(self.store.root())?)
     }
+}
+
+/// Writes what there is room for; the next call meets the error.
+fn write_some(file: &File, offset: u64, data: &[u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < data.len() {
+        match file.write_at(&data[done..], offset + done as u64) {
+            Ok(n) => done += n,
+            Err(_) if done > 0 => break,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
 }

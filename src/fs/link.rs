@@ -194,10 +194,13 @@ impl Core {
         }
         let _operation = self.change(call, &dir, &[old_name, name])?;
         let _names = self.store.known().change(node);
-        match rustix::fs::linkat(&file, "", &dir, &c_name, AtFlags::EMPTY_PATH) {
-            Err(Errno::EXIST) if call.resent && self.store.node_at(&dir, &c_name)? == node => {}
-            linked => linked?,
-        }
+        let link = || match rustix::fs::linkat(&file, "", &dir, &c_name, AtFlags::EMPTY_PATH) {
+            Err(Errno::EXIST) if call.resent && self.store.node_at(&dir, &c_name)? == node => {
+                Ok(())
+            }
+            linked => Ok(linked?),
+        };
+        self.gate.with_room(link)?; // a name takes an inode of the backing's limit
         Ok(self.found(name, self.store.attr_at(&dir, &c_name)?))
     }
 }

@@ -98,10 +98,11 @@ impl Core {
         if !hashed || !layout.may_be(level, name.as_bytes()) {
             return Err(FsError::Absent.into());
         }
-        match rustix::fs::mkdirat(dir, c_name, LEVEL_MODE) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(e.into()),
-        }
+        self.gate
+            .with_room(|| match rustix::fs::mkdirat(dir, c_name, LEVEL_MODE) {
+                Ok(()) | Err(Errno::EXIST) => Ok(()),
+                Err(e) => Err(e.into()),
+            })?;
         rustix::fs::chmodat(dir, c_name, LEVEL_MODE, rustix::fs::AtFlags::empty())?;
         Ok(self.found(name, self.store.attr_at(dir, c_name)?))
     }

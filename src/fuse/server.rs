@@ -83,9 +83,7 @@ impl Server {
         let core = core
             .take_over(left.clone())
             .context("failed to go on where the worker before ended")?;
-        if !left.swept {
-            keep::start(&config, &store, &gate).context("failed to start sweeping")?;
-        }
+        keep::start(&config, &store, &gate, &left).context("failed to start the keeper")?;
         let adapter = Adapter {
             run: Runner::new(core),
         };

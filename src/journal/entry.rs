@@ -69,6 +69,8 @@ pub enum Entry {
     Killed,
     /// What an earlier mount left in the backing has been removed.
     Swept,
+    /// So many bytes lie in the backing.
+    Kept { bytes: u64 },
     /// A request has been taken from the kernel, which does not send it again; its bytes.
     Taken { unique: u64, request: Vec<u8> },
     /// It has been answered.

@@ -20,6 +20,8 @@ pub struct Snapshot {
     pub users: HashMap<Vec<u8>, UserPart>,
     /// What an earlier mount left in the backing has been removed.
     pub swept: bool,
+    /// How much lies in the backing, bytes.
+    pub bytes: u64,
     /// The requests that were taken and not answered, where the kernel does not send them again.
     pub taken: HashMap<u64, Vec<u8>>,
     pub(super) done: VecDeque<u64>,
@@ -113,6 +115,7 @@ impl Snapshot {
                 *blame = blame.saturating_sub(BLAME - 1);
             }),
             Entry::Swept => self.swept = true,
+            Entry::Kept { bytes } => self.bytes = bytes,
             Entry::Taken { unique, request } => drop(self.taken.insert(unique, request)),
             Entry::Answered { unique } => drop(self.taken.remove(&unique)),
             Entry::Open { node, times, user } => {
@@ -201,6 +204,7 @@ impl Snapshot {
         });
         std::iter::once(Entry::Instance(self.instance))
             .chain(self.swept.then_some(Entry::Swept))
+            .chain(std::iter::once(Entry::Kept { bytes: self.bytes }))
             .chain(taken)
             .chain(done)
             .chain(renames)

@@ -67,7 +67,8 @@ fn entry() -> impl Strategy<Value = Entry> {
         prop_oneof![
             Just(Entry::Survived),
             Just(Entry::Killed),
-            Just(Entry::Swept)
+            Just(Entry::Swept),
+            (0..99_u64).prop_map(|bytes| Entry::Kept { bytes })
         ],
         (1..9_u64, prop::collection::vec(any::<u8>(), 0..9))
             .prop_map(|(unique, request)| Entry::Taken { unique, request }),

@@ -3,6 +3,7 @@
 //! [`split`] cuts the text into options, [`table`] says what the ones every mount knows mean,
 //! [`value`] reads the values of ours.
 
+mod bounds;
 mod split;
 mod table;
 mod value;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use rustix::mount::MountFlags;
 use thiserror::Error;
 
+pub use self::bounds::{Bounds, MaxBytes};
 use self::table::Meaning;
 use crate::template::{IndexTemplate, Layout, check_pair};
 
@@ -53,6 +55,8 @@ pub struct Config {
     pub check_timeout: Duration,
     /// How long a worker may give no answer before it is replaced.
     pub watchdog: Duration,
+    /// What lies here may take so much room and no more, and when it goes.
+    pub bounds: Bounds,
     /// Flags for mount(2): `nosuid` and `nodev` always, the others as asked.
     pub flags: MountFlags,
 }
@@ -173,7 +177,7 @@ impl Config {
 }
 
 /// Names of our own options; those every mount knows are in [`table`].
-const OWN: [&str; 11] = [
+const OWN: [&str; 16] = [
     "index",
     "layout",
     "prefix",
@@ -185,6 +189,11 @@ const OWN: [&str; 11] = [
     "lock_method",
     "check_timeout",
     "watchdog",
+    "max_age",
+    "max_bytes",
+    "max_users",
+    "max_user_bytes",
+    "moved_rate",
 ];
 
 /// What has been read so far; `None` is "not given".
@@ -200,6 +209,7 @@ struct Given {
     lock_method: Option<LockMethod>,
     check_timeout: Option<Duration>,
     watchdog: Option<Duration>,
+    bounds: bounds::Given,
     flags: Flags,
 }
 
@@ -285,7 +295,7 @@ impl Given {
                 name,
                 value::read(name, wanted()?, value::watchdog)?,
             ),
-            _ => unreachable!("{name} is in OWN but not read"),
+            _ => self.bounds.take(name, wanted()?),
         }
     }
 
@@ -361,6 +371,7 @@ impl Given {
             lock_method: self.lock_method.unwrap_or(LockMethod::Fcntl),
             check_timeout: self.check_timeout.unwrap_or(DEFAULT_CHECK_TIMEOUT),
             watchdog: self.watchdog.unwrap_or(DEFAULT_WATCHDOG),
+            bounds: self.bounds.finish(),
             flags: self.flags.0,
         })
     }

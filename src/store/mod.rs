@@ -4,6 +4,7 @@ pub mod dirs;
 pub mod known;
 pub mod opens;
 pub mod orphans;
+pub mod usage;
 
 use std::ffi::CStr;
 use std::io;
@@ -16,6 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 
 use self::dirs::{Dir, Dirs};
 use self::known::Known;
+use self::usage::Usage;
 use crate::sys::handle;
 
 /// The directory in the backing's root that the mount never shows: the lock, and files unlinked while open.
@@ -52,6 +54,7 @@ pub struct Store {
     root_path: RwLock<Vec<u8>>,
     known: Known,
     dirs: Dirs,
+    usage: Usage,
 }
 
 impl Store {
@@ -81,6 +84,7 @@ impl Store {
             root_path,
             known: Known::default(),
             dirs: Dirs::default(),
+            usage: Usage::default(),
         };
         orphans::prepare(&store)?;
         Ok(store)
@@ -159,8 +163,11 @@ impl Store {
     /// # Errors
     /// As `rmdir(2)`.
     pub fn rmdir(&self, dir: impl AsFd, name: &CStr) -> io::Result<()> {
-        self.dirs.forget(self.node_at(&dir, name)?);
-        Ok(rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+        let node = self.node_at(&dir, name)?;
+        self.dirs.forget(node);
+        rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
+        self.usage.forget(node);
+        Ok(())
     }
 
     /// Opens a directory node to list it, which a descriptor for looking up does not serve.
@@ -191,6 +198,11 @@ impl Store {
     /// Where files are, as far as it is remembered.
     pub fn known(&self) -> &Known {
         &self.known
+    }
+
+    /// How much lies here of whom.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// The root itself, for `statvfs` and for what is made in it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::gate::{Gate, RunGuard};
 use super::local;
 use super::record::Kept;
+use super::state::UserState;
 use crate::template::User;
 
 impl Gate {
@@ -26,16 +27,45 @@ impl Gate {
         Ok(local::is_left(self, user)? && self.drop_local(user, |kept| kept == Kept::Nothing)?)
     }
 
+    /// Removes an idle user's directory if nothing lies in it. `false` when he is not idle, or something does.
+    ///
+    /// # Errors
+    /// When the backing cannot be changed.
+    pub fn drop_directory(self: &Arc<Self>, user: &User) -> io::Result<bool> {
+        let dropped = self.while_idle(user, |_| local::remove_directory(self, user))?;
+        Ok(dropped.unwrap_or(false))
+    }
+
     fn drop_local(
         self: &Arc<Self>,
         user: &User,
         may_go: impl FnOnce(Kept) -> bool,
     ) -> io::Result<bool> {
+        let dropped = self.while_idle(user, |state| {
+            {
+                let _ghosts_are_marked_under_it = state.lock();
+                if !may_go(local::read(self, user)?) {
+                    return Ok(false);
+                }
+                local::remove_record(self, user)?;
+            }
+            local::purge(self, user)?;
+            Ok(true)
+        })?;
+        Ok(dropped.unwrap_or(false))
+    }
+
+    /// Does `change` as a run of the user's gate, with his directory taken; `None` when he is not idle. Never waits.
+    fn while_idle<T>(
+        self: &Arc<Self>,
+        user: &User,
+        change: impl FnOnce(&UserState) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
         let state = self.user(user);
         {
             let mut inner = state.lock();
             if inner.queue.running || inner.has_holders() || !inner.ghosts.is_empty() {
-                return Ok(false);
+                return Ok(None);
             }
             inner.queue.running = true;
         }
@@ -44,17 +74,9 @@ impl Gate {
             state: &state,
         };
         state.void(); // before files are looked for: an opener with a verdict must ask again
-        let Ok(_taken) = state.take() else {
-            return Ok(false);
-        };
-        {
-            let _ghosts_are_marked_under_it = state.lock();
-            if !may_go(local::read(self, user)?) {
-                return Ok(false);
-            }
-            local::remove_record(self, user)?;
+        match state.take_if_idle() {
+            Some(_taken) => change(&state).map(Some),
+            None => Ok(None),
         }
-        local::purge(self, user)?;
-        Ok(true)
     }
 }

@@ -107,7 +107,7 @@ impl<'a> Flight<'a> {
 
     /// Our record. Ghosts of an earlier mount are laid first: it died before it could.
     fn record(&self, haunted: bool) -> Result<Option<Record>, Trouble> {
-        match local::read(self.gate, &self.state.user)
+        match local::read_as_used(self.gate, self.state)
             .map_err(Trouble::backing("read the record"))?
         {
             Kept::Record(record) => Ok(Some(record)),
@@ -300,13 +300,18 @@ impl<'a> Flight<'a> {
 
     /// Under the lock under which ghosts are marked: with a ghost there must be no record.
     fn write_record(&self, record: &Record) -> Result<(), Trouble> {
-        let inner = self.state.lock();
-        if !inner.ghosts.is_empty() {
-            return Err(inner.draining());
-        }
-        local::write_record(self.gate, &self.state.user, record)
-            .map_err(Trouble::backing("write the record"))?;
-        drop(inner);
+        let mut haunted = None;
+        let written = self.gate.with_room(|| {
+            let inner = self.state.lock();
+            haunted = (!inner.ghosts.is_empty()).then(|| inner.draining());
+            match &haunted {
+                Some(_) => Ok(()),
+                None => local::write_record(self.gate, &self.state.user, record),
+            }
+        });
+        written.map_err(Trouble::backing("write the record"))?;
+        haunted.map_or(Ok(()), Err)?;
+        (self.gate.settled(self.state)).map_err(Trouble::backing("count what lies here"))?;
         (self.gate.on_step)(Step::Recorded);
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::flight::Flight;
 use super::ghosts::{Ghost, Why};
 use super::housekeeper::Housekeeper;
 use super::process::{Caller, Process, Processes};
+use super::room::Room;
 use parking_lot::MutexGuard;
 
 use super::Kernel;
@@ -28,6 +29,7 @@ use crate::journal::{Entry, Journal, Snapshot};
 use crate::log_limit::LogLimit;
 use crate::options::Config;
 use crate::store::Store;
+use crate::store::usage::Stamp;
 use crate::template::{ExpandError, User};
 
 /// The longest a run waits for the lock of a stock log.
@@ -80,6 +82,7 @@ pub struct Gate {
     pub(super) on_step: OnStep,
     pub(super) limit: LogLimit,
     pub(super) journal: Arc<Journal>,
+    pub(super) room: Room,
     housekeeper: Housekeeper,
     pools: Pools,
     spared_threads: usize,
@@ -123,7 +126,9 @@ impl Gate {
             spared_threads,
             journal,
         } = parts;
+        let room = Room::new(config.bounds, &store)?;
         let gate = Arc::new(Gate {
+            room,
             config,
             store,
             instance,
@@ -364,6 +369,9 @@ impl Gate {
     /// A handle on a managed file is released; `told` is what the next worker has to know of it.
     pub fn released(self: &Arc<Self>, state: &Arc<UserState>, pid: u32, told: Option<&Entry>) {
         let mut inner = state.release(pid);
+        if !inner.has_holders() {
+            self.store.usage().left(state.dir(), Stamp::now());
+        }
         // Before the fence that may be due now: the journal tells of it after this.
         told.into_iter().for_each(|entry| self.journal.note(entry));
         self.kick(state, &mut inner);

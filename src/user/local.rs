@@ -1,27 +1,37 @@
 //! The user's files in the backing: the record, and the purge of what is managed.
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::fchown;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
 use super::gate::Gate;
 use super::record::{HAUNTED, Kept, Record};
+use super::state::UserState;
 use crate::index::dir::is_managed;
 use crate::index::lasthost::{LASTHOST, MAX_LEN, USUAL_LEN};
 use crate::store::TMP_DIR;
+use crate::store::usage::Stamp;
 use crate::template::User;
+
+/// How old the time of a user's last access in his record may be.
+const TOUCH: Duration = Duration::from_secs(60);
+const NOW: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: UTIME_NOW,
+};
 
 static NEXT_TMP: AtomicU64 = AtomicU64::new(0);
 
 /// The user's directory; `None` when there is none.
-fn dir_of(gate: &Gate, user: &User) -> io::Result<Option<OwnedFd>> {
+pub(super) fn dir_of(gate: &Gate, user: &User) -> io::Result<Option<OwnedFd>> {
     let path = gate.config.layout.path_of(user).map_err(io::Error::other)?;
     match gate.store.open_path(OsStr::from_bytes(&path)) {
         Ok(dir) => Ok(Some(dir)),
@@ -30,13 +40,38 @@ fn dir_of(gate: &Gate, user: &User) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// What we last accepted of the user, or word of his ghosts.
-pub fn read(gate: &Gate, user: &User) -> io::Result<Kept> {
-    let Some(dir) = dir_of(gate, user)? else {
+/// What we last accepted of the user, or word of his ghosts, as he is here now: that is noted.
+pub fn read_as_used(gate: &Gate, state: &UserState) -> io::Result<Kept> {
+    let Some(dir) = dir_of(gate, &state.user)? else {
         return Ok(Kept::Nothing);
     };
+    let node = gate.store.node_of(&dir)?;
+    state.lies_in(node);
+    let now = Stamp::now();
+    let last = gate.store.usage().used(node, now);
+    let kept = read_in(gate, &dir)?;
+    // The record's time is all that a later worker has. It is not written at every login.
+    if matches!(kept, Kept::Record(_)) && last.is_none_or(|last| last < now.before(TOUCH)) {
+        let now = Timestamps {
+            last_access: NOW,
+            last_modification: NOW,
+        };
+        rustix::fs::utimensat(&dir, LASTHOST, &now, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(kept)
+}
+
+/// What we last accepted of the user, or word of his ghosts.
+pub fn read(gate: &Gate, user: &User) -> io::Result<Kept> {
+    match dir_of(gate, user)? {
+        Some(dir) => read_in(gate, &dir),
+        None => Ok(Kept::Nothing),
+    }
+}
+
+fn read_in(gate: &Gate, dir: &OwnedFd) -> io::Result<Kept> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(&dir, LASTHOST, flags, Mode::empty()) {
+    let file = match rustix::fs::openat(dir, LASTHOST, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::NOENT) => return Ok(Kept::Nothing),
         Err(e) => return Err(e.into()),
@@ -112,7 +147,28 @@ pub fn purge(gate: &Gate, user: &User) -> io::Result<()> {
             remove(gate, &dir, name)?;
         }
     }
+    gate.store.usage().emptied(gate.store.node_of(&dir)?);
     Ok(())
+}
+
+/// Removes the user's directory; `false` when something lies in it.
+pub fn remove_directory(gate: &Gate, user: &User) -> io::Result<bool> {
+    let path = gate.config.layout.path_of(user).map_err(io::Error::other)?;
+    let (level, name) = match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (&b"."[..], &path[..]),
+    };
+    let level = gate.store.open_path(OsStr::from_bytes(level))?;
+    let name = CString::new(name)?;
+    let node = gate.store.node_at(&level, &name)?;
+    match gate.store.rmdir(&level, &name) {
+        Ok(()) => {
+            gate.kernel.gone(node);
+            Ok(true)
+        }
+        Err(e) if e.raw_os_error() == Some(libc::ENOTEMPTY) => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 fn remove(gate: &Gate, dir: &OwnedFd, name: &CStr) -> io::Result<()> {

@@ -1,6 +1,7 @@
 //! One user's list index: who may have it now. The gate, its decision and its steps.
 
 pub mod claim;
+pub mod count;
 pub mod decide;
 mod evict;
 pub mod fence;
@@ -13,6 +14,7 @@ pub mod local;
 pub mod process;
 pub mod pull;
 pub mod record;
+pub mod room;
 pub mod state;
 pub mod steps;
 pub mod users;

@@ -4,8 +4,10 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use super::count::room_for;
 use super::flight::logs_in;
 use super::gate::Gate;
 use super::local::{self, Tmp};
@@ -76,7 +78,7 @@ pub fn lock_if_any<'a>(gate: &Gate, dir: &'a IndexDir) -> Result<Vec<Source<'a>>
 /// Copies and installs them, the logs last, but for those of which .lasthost warns; returns what was
 /// pulled, for the record.
 pub fn fetch(
-    gate: &Gate,
+    gate: &Arc<Gate>,
     state: &Arc<UserState>,
     dir: &IndexDir,
     sources: &mut [Source<'_>],
@@ -85,7 +87,9 @@ pub fn fetch(
     let mut copies = Vec::new();
     let mut logs = Vec::new();
     let mut pulled = Vec::new();
-    let mut room = MAX_PULL;
+    let mut left = MAX_PULL;
+    let mut copy =
+        |name: &OsStr, file: &mut IndexFile| copy(gate, state, dir, name, file, &mut left);
     let good = |source: &&mut Source<'_>| !stale.contains(&source.identity.ino);
     for source in sources.iter_mut().filter(good) {
         for name in &source.others {
@@ -93,18 +97,10 @@ pub fn fetch(
             let Some(mut file) = dir.open_file(name, rustix::fs::OFlags::RDONLY)? else {
                 continue;
             };
-            copies.push((
-                name.clone(),
-                copy(gate, dir, name, &mut file, &mut room)?,
-                file.owner,
-            ));
+            copies.push((name.clone(), copy(name, &mut file)?, file.owner));
         }
         let log = &mut source.locked.log;
-        logs.push((
-            source.log.clone(),
-            copy(gate, dir, &source.log, log, &mut room)?,
-            log.owner,
-        ));
+        logs.push((source.log.clone(), copy(&source.log, log)?, log.owner));
         pulled.push((source.log.clone(), source.identity));
     }
     (gate.on_step)(Step::Copied);
@@ -119,19 +115,21 @@ pub fn fetch(
 }
 
 fn copy(
-    gate: &Gate,
+    gate: &Arc<Gate>,
+    state: &Arc<UserState>,
     dir: &IndexDir,
     name: &OsStr,
     from: &mut IndexFile,
-    room: &mut u64,
+    left: &mut u64,
 ) -> Result<Tmp, Trouble> {
     let size = from.identity.size;
-    *room = room.checked_sub(size).ok_or_else(|| Trouble::TooBig {
+    *left = left.checked_sub(size).ok_or_else(|| Trouble::TooBig {
         path: dir.path_of(name),
         size,
         limit: MAX_PULL,
     })?;
-    let mut tmp = Tmp::new(gate).map_err(Trouble::backing("make a file"))?;
+    gate.expects(state, room_for(size));
+    let tmp = (gate.with_room(|| Tmp::new(gate))).map_err(Trouble::backing("make a file"))?;
     let read = |source| Trouble::Io {
         what: "read",
         path: dir.path_of(name),
@@ -146,7 +144,7 @@ fn copy(
     if bytes.len() as u64 != size {
         return Err(read(io::ErrorKind::UnexpectedEof.into()));
     }
-    io::Write::write_all(&mut tmp.file, &bytes)
+    gate.with_room(|| tmp.file.write_all_at(&bytes, 0))
         .map_err(Trouble::backing("write the pulled files"))?;
     Ok(tmp)
 }

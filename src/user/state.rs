@@ -5,6 +5,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -15,6 +16,7 @@ use super::process::{Process, Processes};
 use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::journal::{Entry as Change, Journal, UserPart, Who};
+use crate::store::Node;
 use crate::template::User;
 
 /// How long one check serves its process: a login looks L up, opens it and makes it within milliseconds.
@@ -29,6 +31,10 @@ pub struct UserState {
     /// No operation runs in the directory any more.
     calm: Condvar,
     journal: Arc<Journal>,
+    /// The user's directory; 0 while it is not known.
+    dir: AtomicU64,
+    /// Written since it was last counted, bytes.
+    growth: AtomicU64,
 }
 
 /// What [`UserState`] guards.
@@ -153,6 +159,8 @@ impl UserState {
             inner: Mutex::default(),
             calm: Condvar::new(),
             journal,
+            dir: AtomicU64::new(0),
+            growth: AtomicU64::new(0),
         }
     }
 
@@ -190,6 +198,31 @@ impl UserState {
             user: self.user.as_bytes().to_vec(),
             who: Who::new(writer.process, &writer.creds),
         });
+    }
+
+    /// The user's directory is this.
+    pub(super) fn lies_in(&self, dir: Node) {
+        self.dir.store(dir.0, Ordering::Relaxed);
+    }
+
+    /// The user's directory, if it is known.
+    pub(super) fn dir(&self) -> Node {
+        Node(self.dir.load(Ordering::Relaxed))
+    }
+
+    /// So much is written. Tells whether it is the first since it was counted.
+    pub(super) fn grows(&self, by: u64) -> bool {
+        self.growth.fetch_add(by, Ordering::Relaxed) == 0
+    }
+
+    /// Written since it was last counted, bytes.
+    pub(super) fn growth(&self) -> u64 {
+        self.growth.load(Ordering::Relaxed)
+    }
+
+    /// The same, which is counted now.
+    pub(super) fn take_growth(&self) -> u64 {
+        self.growth.swap(0, Ordering::Relaxed)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -288,6 +321,14 @@ impl UserState {
             return Ok(Taken(Arc::clone(self)));
         }
         Err(inner.holders.values().map(Holder::as_ghost).collect())
+    }
+
+    /// The same, but only if no operation runs and nobody holds a file open right now.
+    pub(super) fn take_if_idle(self: &Arc<Self>) -> Option<Taken> {
+        let mut inner = self.lock();
+        let idle = inner.operations == 0 && inner.holders.is_empty();
+        inner.taken |= idle;
+        idle.then(|| Taken(Arc::clone(self)))
     }
 
     /// Whether a process that wrote has closed its files and its fence is not begun.

@@ -1,0 +1,96 @@
+//! A walk through the whole backing, once in each worker: what lies there is counted, and what an earlier mount has left is
+//! removed. Nobody would be given that: a user's gate purges it when he comes. It would lie there for those who never do.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FileType;
+
+use super::pace::Pace;
+use crate::options::Config;
+use crate::store::{PRIVATE_DIR, Store};
+use crate::user::gate::Gate;
+
+/// A walk under way.
+pub struct Walk {
+    pub config: Arc<Config>,
+    pub store: Arc<Store>,
+    pub gate: Arc<Gate>,
+    /// What an earlier mount has left is gone already.
+    pub swept: bool,
+    pub pace: Pace,
+}
+
+impl Walk {
+    /// Walks. Of how many users something was left from an earlier mount.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub fn run(&mut self) -> io::Result<u64> {
+        let swept = self.levels(&PathBuf::new(), 0)?;
+        self.store.usage().all_counted();
+        Ok(swept)
+    }
+
+    /// Walks what is below `dir`, which is so deep in the layout.
+    fn levels(&mut self, dir: &Path, depth: usize) -> io::Result<u64> {
+        if depth == self.config.layout.depth() {
+            return Ok(u64::from(self.user(dir)?));
+        }
+        let mut users = 0;
+        for name in self.directories(dir)? {
+            if depth > 0 || name != PRIVATE_DIR {
+                users += self.levels(&dir.join(name), depth + 1)?;
+            }
+        }
+        Ok(users)
+    }
+
+    fn user(&mut self, dir: &Path) -> io::Result<bool> {
+        self.pace.rest();
+        let dropped = !self.swept && self.drop_leftovers(dir)?;
+        if let Some(open) = self.open(dir)? {
+            self.gate.count_in(&open)?;
+        }
+        Ok(dropped)
+    }
+
+    fn drop_leftovers(&self, dir: &Path) -> io::Result<bool> {
+        let components: Vec<&[u8]> = dir.iter().map(OsStr::as_bytes).collect();
+        match self.config.layout.user_of(&components) {
+            Some(user) => self.gate.drop_leftovers(&user),
+            None => Ok(false), // nobody's
+        }
+    }
+
+    fn directories(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let dir = match dir.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => dir,
+        };
+        let Some(opened) = self.open(dir)? else {
+            return Ok(Vec::new()); // meanwhile
+        };
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&opened)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if entry.file_type() == FileType::Directory && !matches!(name, b"." | b"..") {
+                names.push(OsStr::from_bytes(name).to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn open(&self, dir: &Path) -> io::Result<Option<OwnedFd>> {
+        match self.store.open_path(dir) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}

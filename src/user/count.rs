@@ -1,0 +1,162 @@
+//! Counting what lies in a user's directory.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+
+use super::gate::Gate;
+use super::local;
+use super::state::UserState;
+use crate::index::dir::{is_managed, is_passing};
+use crate::index::lasthost::LASTHOST;
+use crate::store::usage::{Bytes, Stamp};
+
+/// tmpfs keeps files in pages, bytes.
+const PAGE: u64 = 4096;
+/// What an inode takes without any page, about, bytes.
+const INODE: u64 = 1024;
+/// Directories of others' making in a user's directory are counted so deep.
+const DEEPEST: usize = 8;
+
+/// What was found in a user's directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How much.
+    pub bytes: Bytes,
+    /// When its record was last touched, else the directory changed: when the user was last here, as far as files tell.
+    pub last: Stamp,
+    /// There are names that are there for moments only: locks, and files on their way to their place.
+    pub passing: bool,
+}
+
+/// What a file of this size takes, bytes.
+pub fn room_for(size: u64) -> u64 {
+    size.div_ceil(PAGE).saturating_mul(PAGE).max(INODE)
+}
+
+/// What it takes more when it grows from `old` to `new`, bytes.
+pub fn growth(old: u64, new: u64) -> u64 {
+    room_for(new).saturating_sub(room_for(old))
+}
+
+impl Gate {
+    /// Counts what the user has here, now that it has changed. Gives it in bytes.
+    ///
+    /// # Errors
+    /// When his directory cannot be looked through.
+    pub fn recount(&self, state: &Arc<UserState>) -> io::Result<u64> {
+        let usage = self.store.usage();
+        // Before: what is written meanwhile is to be counted again.
+        let growth = state.take_growth();
+        let counted = self.count(state);
+        usage.grown(growth);
+        Ok(counted?.bytes.all())
+    }
+
+    fn count(&self, state: &UserState) -> io::Result<Counted> {
+        let Some(dir) = local::dir_of(self, &state.user)? else {
+            return Ok(Counted::default());
+        };
+        let node = self.store.node_of(&dir)?;
+        state.lies_in(node);
+        let counted = self.count_in(&dir)?;
+        self.store
+            .usage()
+            .counted(node, counted.last, counted.bytes);
+        Ok(counted)
+    }
+
+    /// Counts what lies in a user's directory.
+    ///
+    /// # Errors
+    /// When it cannot be looked through.
+    pub fn count_in(&self, dir: &OwnedFd) -> io::Result<Counted> {
+        let mut counted = Counted {
+            last: Stamp::at(File::from(dir.try_clone()?).metadata()?.modified()?),
+            ..Counted::default()
+        };
+        for entry in Dir::read_from(dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => stat,
+                Err(rustix::io::Errno::NOENT) => continue, // meanwhile
+                Err(e) => return Err(e.into()),
+            };
+            if is_directory(&stat) {
+                counted.bytes.plain += INODE + plain_below(dir, name, DEEPEST)?;
+                continue;
+            }
+            let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
+            let managed = is_managed(&self.config.prefixes, name);
+            if name == LASTHOST {
+                counted.last = Stamp::of(stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+            }
+            counted.passing |= managed && is_passing(name);
+            match managed || name == LASTHOST {
+                true => counted.bytes.managed += size_of(&stat),
+                false => counted.bytes.plain += size_of(&stat),
+            }
+        }
+        Ok(counted)
+    }
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+fn size_of(stat: &Stat) -> u64 {
+    room_for(u64::try_from(stat.st_size).unwrap_or(0))
+}
+
+/// What lies in a directory within a user's directory, and below it.
+fn plain_below(above: impl AsFd, name: &std::ffi::CStr, levels: usize) -> io::Result<u64> {
+    if levels == 0 {
+        return Ok(0);
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match rustix::fs::openat(above, name, flags, Mode::empty()) {
+        Ok(dir) => dir,
+        Err(rustix::io::Errno::NOENT) => return Ok(0), // meanwhile
+        Err(e) => return Err(e.into()),
+    };
+    let mut bytes = 0;
+    for entry in Dir::read_from(&dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) if is_directory(&stat) => {
+                bytes += INODE + plain_below(&dir, name, levels - 1)?
+            }
+            Ok(stat) => bytes += size_of(&stat),
+            Err(rustix::io::Errno::NOENT) => {} // meanwhile
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_takes_whole_pages_and_an_inode_at_least() {
+        assert_eq!(room_for(0), 1024);
+        assert_eq!(room_for(1), 4096);
+        assert_eq!(room_for(4097), 8192);
+        assert_eq!(growth(0, 4096), 3072);
+        assert_eq!(growth(1, 4096), 0);
+        assert_eq!(growth(9000, 10), 0);
+    }
+}
