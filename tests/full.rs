@@ -3,60 +3,18 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, chown};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::os::unix::fs::MetadataExt as _;
 
 use support::model::Op;
 use support::mount::Options;
-use support::process::run;
 use support::site::LOG;
+use support::tiny::Tiny;
 use support::{Config, DOVECOT, FUSE, Lab, Model, ROOT, Site, eventually, lacks};
-
-/// A tmpfs of 256 KiB and 1000 inodes.
-struct Tiny(PathBuf);
-
-impl Tiny {
-    fn mount(at: &Path) -> Self {
-        let options = [
-            "-t",
-            "tmpfs",
-            "-o",
-            "size=256k,nr_inodes=1000,mode=0700",
-            "tiny",
-        ];
-        run(Command::new("mount").args(options).arg(at));
-        chown(at, Some(0), Some(0)).expect("chown");
-        Self(at.to_owned())
-    }
-
-    /// Leaves not a page.
-    fn fill(&self) {
-        let fill = "cat /dev/zero >\"$1\" 2>/dev/null; test -s \"$1\"";
-        run(Command::new("sh")
-            .args(["-c", fill, "sh"])
-            .arg(self.ballast()));
-    }
-
-    fn make_room(&self) {
-        fs::remove_file(self.ballast()).expect("room again");
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.0.join("ballast")
-    }
-}
-
-impl Drop for Tiny {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
-    }
-}
 
 /// A host over a tmpfs that alice's first session has not filled, with ten folders and mail in them.
 fn begin(lab: &Lab) -> (Tiny, Site, Model) {
     let options = Options::new(lab, "a");
-    let tiny = Tiny::mount(&lab.ram("backing-a"));
+    let tiny = Tiny::mount(&lab.ram("backing-a"), "256k", 1000);
     let site = Site::with(options, Config::new(lab, "a"));
     let mut model = Model::new();
     let mut imap = site.login("alice");
@@ -255,7 +213,7 @@ fn it_runs_out_of_inodes() {
     let (tiny, site, mut model) = begin(&lab);
     let mut old = site.login("alice");
     model.assert_matches(&old.list_status(), "in the first session");
-    let spare = tiny.0.join("spare");
+    let spare = tiny.path().join("spare");
     fs::create_dir(&spare).expect("a directory");
     let made = (0..).take_while(|n| fs::File::create(spare.join(n.to_string())).is_ok());
     assert!(made.count() > 0);

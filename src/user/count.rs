@@ -60,13 +60,8 @@ impl Gate {
         let Some(dir) = local::dir_of(self, &state.user)? else {
             return Ok(Counted::default());
         };
-        let node = self.store.node_of(&dir)?;
-        state.lies_in(node);
-        let counted = self.count_in(&dir)?;
-        self.store
-            .usage()
-            .counted(node, counted.last, counted.bytes);
-        Ok(counted)
+        state.lies_in(self.store.node_of(&dir)?);
+        self.count_in(&dir)
     }
 
     /// Counts what lies in a user's directory.
@@ -74,6 +69,13 @@ impl Gate {
     /// # Errors
     /// When it cannot be looked through.
     pub fn count_in(&self, dir: &OwnedFd) -> io::Result<Counted> {
+        let counted = self.look_through(dir)?;
+        let (node, usage) = (self.store.node_of(dir)?, self.store.usage());
+        usage.counted(node, counted.last, counted.bytes);
+        Ok(counted)
+    }
+
+    fn look_through(&self, dir: &OwnedFd) -> io::Result<Counted> {
         let mut counted = Counted {
             last: Stamp::at(File::from(dir.try_clone()?).metadata()?.modified()?),
             ..Counted::default()

@@ -22,6 +22,7 @@ pub mod process;
 pub mod rounds;
 pub mod site;
 pub mod stories;
+pub mod tiny;
 pub mod vm;
 
 pub use config::{Config, Format, Users};
