@@ -6,13 +6,16 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{OFlags, StatVfs};
+use rustix::io::Errno;
 
 use super::error::Result;
 use super::{Call, Core, Handle, stale};
 use crate::store::Node;
-use crate::user::count::growth;
 use crate::user::process::Caller;
 use crate::user::state::UserState;
+
+/// An unlinked file may be written as long as this, bytes: Dovecot's logs are rotated before.
+const MOST_OF_ORPHAN: u64 = 1 << 20;
 
 impl Core {
     /// Reads up to `size` bytes; fewer only at the end of the file.
@@ -76,15 +79,23 @@ impl Core {
     /// # Errors
     /// EDQUOT when it is more than one user may have.
     pub(super) fn grows(&self, node: Node, file: &File, size: u64) -> io::Result<()> {
-        let by = growth(file.metadata()?.len(), size);
-        if by == 0 {
+        let old = file.metadata()?.len();
+        if size <= old {
             return Ok(());
+        }
+        if self.opens.is_orphan(node) {
+            // In nobody's directory any more, so it is not counted.
+            let bounded = self.config.bounds.max_user_bytes.is_some();
+            return match bounded && size > MOST_OF_ORPHAN {
+                true => Err(Errno::DQUOT.into()),
+                false => Ok(()),
+            };
         }
         let state = match self.opens.owner(node) {
             Some(state) => Some(state),
             None => self.user_of(file)?,
         };
-        state.map_or(Ok(()), |state| self.gate.grows(&state, by))
+        state.map_or(Ok(()), |state| self.gate.grows(&state, old, size))
     }
 
     /// In whose directory a file is, or was when it was opened.

@@ -37,9 +37,12 @@ pub fn room_for(size: u64) -> u64 {
     size.div_ceil(PAGE).saturating_mul(PAGE).max(INODE)
 }
 
-/// What it takes more when it grows from `old` to `new`, bytes.
+/// What it takes more when it grows from `old` to `new`, bytes. An empty file may be so new that it has not been counted.
 pub fn growth(old: u64, new: u64) -> u64 {
-    room_for(new).saturating_sub(room_for(old))
+    match old {
+        0 if new > 0 => room_for(new),
+        _ => room_for(new).saturating_sub(room_for(old)),
+    }
 }
 
 impl Gate {
@@ -157,7 +160,7 @@ mod tests {
         assert_eq!(room_for(0), 1024);
         assert_eq!(room_for(1), 4096);
         assert_eq!(room_for(4097), 8192);
-        assert_eq!(growth(0, 4096), 3072);
+        assert_eq!((growth(0, 4096), growth(0, 0)), (4096, 0));
         assert_eq!(growth(1, 4096), 0);
         assert_eq!(growth(9000, 10), 0);
     }

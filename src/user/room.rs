@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
 
+use super::count::{growth, room_for};
 use super::gate::Gate;
 use super::state::UserState;
 use crate::options::Bounds;
@@ -128,15 +129,22 @@ impl Gate {
         &self.room
     }
 
-    /// A file of the user is about to grow by so many bytes. Idle users go first where that is more than all may have.
+    /// A file of the user is about to grow from `old` to `new` bytes. Idle users go first where that is more than all may have.
     ///
     /// # Errors
     /// EDQUOT when it is more than one user may have.
-    pub fn grows(self: &Arc<Self>, state: &Arc<UserState>, by: u64) -> io::Result<()> {
+    pub fn grows(self: &Arc<Self>, state: &Arc<UserState>, old: u64, new: u64) -> io::Result<()> {
+        let by = growth(old, new);
+        if by == 0 {
+            return Ok(());
+        }
         if let Some(most) = self.room.bounds.max_user_bytes {
-            let known = |growth| self.store.usage().bytes_of(state.dir()) + growth + by;
-            if known(state.growth()) > most && self.recount(state)? + by > most {
-                return Err(Errno::DQUOT.into());
+            let known = self.store.usage().bytes_of(state.dir()) + state.growth() + by;
+            if known > most {
+                let others = self.recount(state)?.saturating_sub(room_for(old));
+                if others.saturating_add(room_for(new)) > most {
+                    return Err(Errno::DQUOT.into());
+                }
             }
         }
         self.expects(state, by);
@@ -241,7 +249,6 @@ impl Gate {
         if since.is_some_and(|since| since > last) || !self.evict(&user)? {
             return Ok(Evicted::Busy);
         }
-        self.store.usage().emptied(dir);
         Ok(Evicted::Yes)
     }
 

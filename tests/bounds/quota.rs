@@ -63,6 +63,11 @@ fn a_runaway_file_ends_at_the_bound() {
         file.set_len(most - had).expect("just as large");
         fs::remove_file(&path).expect("unlink");
     }
+    let path = runaway.dir.join("unlinked");
+    let file = fs::File::create(&path).expect("made");
+    fs::remove_file(&path).expect("unlink");
+    let e = file.set_len((1 << 20) + 1).expect_err("nor without a name");
+    assert!(is_quota(&e), "{e}");
     let deep = runaway.dir.join("below/below");
     fs::create_dir_all(&deep).expect("directories");
     let (size, e) = fill(&deep.join("file"));
