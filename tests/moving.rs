@@ -52,12 +52,12 @@ struct Host {
 }
 
 impl Host {
-    fn new(lab: &Lab, name: &str) -> Self {
+    fn new(lab: &Lab, name: &str, change: fn(Options) -> Options) -> Self {
         let dir = lab.ram(&format!("token-{name}"));
         mail_dir(&dir); // at some steps the worker acts as the mail user
         let token = dir.join("die");
         let env = token.to_str().expect("UTF-8");
-        let options = Options::new(lab, name).migrate();
+        let options = change(Options::new(lab, name).migrate());
         let options = options.env("LISTINDEXFS_WORKER_CRASH_TOKEN", env);
         let config = Config::new(lab, name).include_inbox(true);
         Self {
@@ -144,12 +144,25 @@ impl Drop for Ending<'_> {
 
 #[test]
 fn users_move_while_workers_die_at_each_step() {
+    users_move(|options| options);
+}
+
+/// Whoever is idle for a moment goes: by number, by age, and as soon as another host has claimed him.
+#[test]
+fn and_are_evicted_wherever_they_are_idle() {
+    users_move(|options| {
+        let options = options.option("max_users=2").option("max_age=1s");
+        options.option("moved_rate=10000")
+    });
+}
+
+fn users_move(change: fn(Options) -> Options) {
     if lacks(&[ROOT, DOVECOT, FUSE]) {
         return;
     }
     let lab = Lab::new();
     let stock = Config::new(&lab, "stock").include_inbox(true).start();
-    let hosts = ["a", "b"].map(|name| Host::new(&lab, name));
+    let hosts = ["a", "b"].map(|name| Host::new(&lab, name, change));
     let stop = AtomicBool::new(false);
     let users: Vec<String> = (0..USERS).map(|n| format!("u{n}")).collect();
     let (rounds, changes) = thread::scope(|scope| {

@@ -33,7 +33,9 @@ impl Core {
     /// # Errors
     /// ESTALE when it is gone.
     pub fn getattr(&self, node: Node) -> Result<Attr> {
-        Ok(self.shown(self.store.attr(node).map_err(stale)?))
+        let look = || self.store.attr(node).map_err(stale);
+        let attr = self.store.leaving().look(look, |attr| attr.node)?;
+        Ok(self.shown(attr))
     }
 
     /// Attributes as the mount shows them.

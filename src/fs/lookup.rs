@@ -29,7 +29,8 @@ impl Core {
         steps::die_of(name);
         let dir = self.store.dir(parent).map_err(stale)?;
         let c_name = c_name(name)?;
-        match self.store.attr_at(&dir, &c_name) {
+        let look = || self.store.attr_at(&dir, &c_name);
+        match self.store.leaving().look(look, |attr| attr.node) {
             Ok(attr) => Ok(self.found(name, attr)),
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
                 self.lookup_missing(call, &dir, name, &c_name)

@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use crate::options::Config;
-use crate::store::usage::{Kept, Stamp};
+use crate::store::usage::Stamp;
 use crate::store::{Node, Store};
 use crate::user::gate::Gate;
 
 /// A directory in which nothing lies may be that of a session that is about to write.
 const BARE_AGE: Duration = Duration::from_secs(3600);
+/// So long nobody may have looked at it before it goes: between looking and writing a session takes no such time. The shorter
+/// one is for a `max_age=` that is shorter than an hour.
+const MAX_GRACE: Duration = Duration::from_secs(60);
+const MIN_GRACE: Duration = Duration::from_secs(10);
 
 /// Removes what has become too old.
 pub fn sweep(config: &Config, store: &Store, gate: &Arc<Gate>) {
@@ -27,29 +31,38 @@ pub fn sweep(config: &Config, store: &Store, gate: &Arc<Gate>) {
         }
     }
     let age = config.bounds.max_age.unwrap_or(BARE_AGE).min(BARE_AGE);
-    drop_bare(now.before(age), store, gate, &mut pace);
+    drop_bare(age.clamp(MIN_GRACE, MAX_GRACE), store, gate, &mut pace);
+    let (mut mark, before) = ((Stamp::default(), Node(0)), now.before(age));
+    while !store.leaving().is_full() {
+        let bare = store.usage().bare_after(mark);
+        let Some(kept) = bare.filter(|kept| kept.last < before) else {
+            break;
+        };
+        mark = kept.mark();
+        gate.leave_directory(kept.dir);
+    }
 }
 
-fn drop_bare(before: Stamp, store: &Store, gate: &Arc<Gate>, pace: &mut Pace) {
-    let usage = store.usage();
-    let mut mark = (Stamp::default(), Node(0));
-    while let Some(kept) = usage.bare_after(mark).filter(|kept| kept.last < before) {
-        mark = kept.mark();
-        if let Err(e) = remove(kept, store, gate) {
-            log::warn!("cannot remove an empty directory: {e}");
-            usage.left(kept.dir, Stamp::now()); // later again
+/// Removes the directories at which nobody has looked since they were to go.
+fn drop_bare(unseen: Duration, store: &Store, gate: &Arc<Gate>, pace: &mut Pace) {
+    for dir in store.leaving().due(unseen) {
+        match remove(dir, store, gate) {
+            Ok(true) => store.usage().forget(dir),
+            // Plain files lie there, or somebody has come back: later again.
+            Ok(false) => store.usage().left(dir, Stamp::now()),
+            Err(e) => {
+                log::warn!("cannot remove an empty directory: {e}");
+                store.usage().left(dir, Stamp::now());
+            }
         }
         pace.rest();
     }
 }
 
-fn remove(kept: Kept, store: &Store, gate: &Arc<Gate>) -> io::Result<()> {
-    let usage = store.usage();
-    match gate.user_in(kept.dir)? {
-        Some(user) if gate.drop_directory(&user)? => {}
-        // Plain files lie there, or he has just come back: later again.
-        Some(_) => usage.left(kept.dir, Stamp::now()),
-        None => usage.forget(kept.dir),
-    }
-    Ok(())
+/// Whether the directory is gone.
+fn remove(dir: Node, store: &Store, gate: &Arc<Gate>) -> io::Result<bool> {
+    let user = gate.user_in(dir)?;
+    let gone = user.map_or(Ok(true), |user| gate.drop_directory(&user, dir))?;
+    store.leaving().end(dir, || ());
+    Ok(gone)
 }

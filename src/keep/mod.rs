@@ -21,6 +21,9 @@ use crate::user::gate::Gate;
 /// How often the keeper looks whether anything is due.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// How often it says what went.
+const SAID: Duration = Duration::from_secs(60);
+
 /// What the keeper works with.
 #[derive(Clone)]
 struct Keeper {
@@ -78,12 +81,13 @@ impl Keeper {
     }
 
     fn keep(self) {
-        let mut told = 0;
+        let (mut told, mut gone, mut said) = (0, 0, None);
         loop {
             self.gate.room().wait(PERIOD);
-            let gone = self.gate.keep_room();
-            if gone > 0 {
-                log::info!("the bounds are near: the list indexes of {gone} idle users went");
+            gone += self.gate.keep_room();
+            if gone > 0 && said.is_none_or(|said: Instant| said.elapsed() >= SAID) {
+                log::info!("the bounds are near: {gone} list indexes of idle users went");
+                (gone, said) = (0, Some(Instant::now()));
             }
             if let Err(e) = self.gate.room().measure(&self.store) {
                 log::warn!("cannot ask for the size of the backing: {e}");

@@ -2,6 +2,7 @@
 
 pub mod dirs;
 pub mod known;
+pub mod leaving;
 pub mod opens;
 pub mod orphans;
 pub mod usage;
@@ -17,6 +18,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat};
 
 use self::dirs::{Dir, Dirs};
 use self::known::Known;
+use self::leaving::Leaving;
 use self::usage::Usage;
 use crate::sys::handle;
 
@@ -55,6 +57,7 @@ pub struct Store {
     known: Known,
     dirs: Dirs,
     usage: Usage,
+    leaving: Leaving,
 }
 
 impl Store {
@@ -85,6 +88,7 @@ impl Store {
             known: Known::default(),
             dirs: Dirs::default(),
             usage: Usage::default(),
+            leaving: Leaving::default(),
         };
         orphans::prepare(&store)?;
         Ok(store)
@@ -203,6 +207,11 @@ impl Store {
     /// How much lies here of whom.
     pub fn usage(&self) -> &Usage {
         &self.usage
+    }
+
+    /// The directories that are to be removed unless somebody looks at them.
+    pub fn leaving(&self) -> &Leaving {
+        &self.leaving
     }
 
     /// The root itself, for `statvfs` and for what is made in it.

@@ -7,6 +7,7 @@ use super::gate::{Gate, RunGuard};
 use super::local;
 use super::record::Kept;
 use super::state::UserState;
+use crate::store::Node;
 use crate::template::User;
 
 impl Gate {
@@ -27,12 +28,22 @@ impl Gate {
         Ok(local::is_left(self, user)? && self.drop_local(user, |kept| kept == Kept::Nothing)?)
     }
 
-    /// Removes an idle user's directory if nothing lies in it. `false` when he is not idle, or something does.
+    /// An idle user's directory in which nothing lies is to go: [`crate::store::leaving`].
+    pub fn leave_directory(&self, dir: Node) {
+        if self.store.leaving().begin(dir) {
+            self.kernel.gone(dir); // who looks asks us
+        }
+    }
+
+    /// Removes it, unless somebody has looked at it. `false` when it stays.
     ///
     /// # Errors
     /// When the backing cannot be changed.
-    pub fn drop_directory(self: &Arc<Self>, user: &User) -> io::Result<bool> {
-        let dropped = self.while_idle(user, |_| local::remove_directory(self, user))?;
+    pub fn drop_directory(self: &Arc<Self>, user: &User, dir: Node) -> io::Result<bool> {
+        let remove = || local::remove_directory(self, user);
+        let dropped = self.while_idle(user, |_| {
+            self.store.leaving().end(dir, remove).unwrap_or(Ok(false))
+        })?;
         Ok(dropped.unwrap_or(false))
     }
 

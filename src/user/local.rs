@@ -45,7 +45,8 @@ pub fn read_as_used(gate: &Gate, state: &UserState) -> io::Result<Kept> {
     let Some(dir) = dir_of(gate, &state.user)? else {
         return Ok(Kept::Nothing);
     };
-    let node = gate.store.node_of(&dir)?;
+    let find = || gate.store.node_of(&dir);
+    let node = gate.store.leaving().look(find, |node| *node)?;
     state.lies_in(node);
     let now = Stamp::now();
     let last = gate.store.usage().used(node, now);
