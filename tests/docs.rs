@@ -170,7 +170,7 @@ fn the_options_that_readme_names_exist() {
         .take_while(|line| line.starts_with('|'));
     let shown = rows.filter_map(|row| row.split('`').nth(1)?.split('=').next());
     let shown: BTreeSet<&str> = shown.collect();
-    assert_eq!(shown.len(), 10, "{shown:?}");
+    assert_eq!(shown.len(), 15, "{shown:?}");
     for name in shown {
         let texts = [name.to_owned()];
         let parsed = Config::parse(Path::new("/b"), Path::new("/m"), &texts, "host");

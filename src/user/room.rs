@@ -23,7 +23,9 @@ const HIGH: (u64, u64) = (15, 16);
 const LOW: (u64, u64) = (7, 8);
 /// So many users at least go at a time where the backing is full.
 const AT_ONCE: u64 = 8;
-/// So often that is tried for one call.
+/// So many at most for one call, where the bound has become smaller; the rest is the keeper's.
+const AT_MOST: u64 = 64;
+/// So often room is made for one call.
 const TRIES: usize = 16;
 
 /// What has been used of the bounds, and what is to be counted.
@@ -171,7 +173,7 @@ impl Gate {
     pub(super) fn keep_bounds(self: &Arc<Self>) {
         if self.room.is_beyond(&self.store, HIGH) {
             self.room.press();
-            self.evict_while(|_, _| self.room.is_beyond(&self.store, (1, 1)));
+            self.evict_while(|gone, _| gone < AT_MOST && self.room.is_beyond(&self.store, (1, 1)));
         }
     }
 
