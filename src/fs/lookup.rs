@@ -80,9 +80,14 @@ impl Core {
         if state.is_held_by(call.caller.pid) {
             return Err(FsError::Absent.into());
         }
-        let _operation = self.admit(call, &state)?;
+        let operation = self.admit(call, &state)?;
         match self.store.attr_at(dir, c_name) {
             Ok(attr) => Ok(self.found(name, attr)),
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
+                drop(operation);
+                self.gate.drop_left_newlock(&state, dir, name)?;
+                Err(FsError::Absent.into())
+            }
             Err(e) => Err(e.into()),
         }
     }

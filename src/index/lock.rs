@@ -16,7 +16,7 @@ use crate::options::LockMethod;
 use crate::sys::lock::{try_fcntl, try_flock};
 
 /// The longest dotlock that is read, bytes: a pid and a host's name.
-const MAX_DOTLOCK: u64 = 1024;
+pub const MAX_DOTLOCK: u64 = 1024;
 /// How long we wait between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 /// A dotlock older than this was left by a process that died: Dovecot itself gives up on it after 5 minutes.
@@ -192,7 +192,7 @@ fn nodename() -> String {
 }
 
 /// Whether a dotlock's `pid:host`, as Dovecot and we write it, names a process of this host that is no more.
-fn is_dead(owner: &str) -> bool {
+pub fn is_dead(owner: &str) -> bool {
     let Some((pid, host)) = owner.trim_end().split_once(':') else {
         return false;
     };

@@ -1,7 +1,7 @@
 //! Threads for NFS work, a bounded number per mount: a dead server holds up nobody but its own users.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -82,6 +82,12 @@ impl Pools {
         if !self.of(mount).silent.swap(true, Ordering::AcqRel) {
             self.silent.fetch_add(1, Ordering::AcqRel);
         }
+    }
+
+    /// Whether the server of the mount at `mount` has not answered in time, and not since.
+    pub fn is_silent(&self, mount: &Path) -> bool {
+        let any = self.silent.load(Ordering::Acquire) > 0;
+        any && self.of(mount.to_owned()).silent.load(Ordering::Acquire)
     }
 
     /// It has answered. Tells which mount that is, if it had been silent; else it is not even asked for.

@@ -3,6 +3,7 @@
 //! Costs nothing while nothing is due: who was here longest ago is known ([`crate::store::usage`]), and nobody else is looked at.
 
 mod age;
+mod moved;
 mod pace;
 mod walk;
 
@@ -11,11 +12,13 @@ use std::sync::Arc;
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+use self::moved::Moved;
 use self::pace::Pace;
 use self::walk::Walk;
 use crate::journal::{Entry, Snapshot};
 use crate::options::Config;
 use crate::store::Store;
+use crate::store::usage::Stamp;
 use crate::user::gate::Gate;
 
 /// How often the keeper looks whether anything is due.
@@ -50,6 +53,15 @@ pub fn start(
     store.usage().inherit(left.bytes);
     let (walker, swept) = (keeper.clone(), left.swept);
     spawn("walk", move || walker.walk(swept))?;
+    if config.bounds.moved_rate > 0 {
+        let pass = Moved {
+            store: Arc::clone(store),
+            gate: Arc::clone(gate),
+            rate: config.bounds.moved_rate,
+            patience: config.check_timeout,
+        };
+        spawn("moved", move || pass.run())?;
+    }
     spawn("keeper", move || keeper.keep())
 }
 
@@ -92,6 +104,7 @@ impl Keeper {
             if let Err(e) = self.gate.room().measure(&self.store) {
                 log::warn!("cannot ask for the size of the backing: {e}");
             }
+            self.gate.drop_passing(Stamp::now());
             age::sweep(&self.config, &self.store, &self.gate);
             let bytes = self.store.usage().bytes();
             if bytes != told {

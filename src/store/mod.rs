@@ -170,6 +170,7 @@ impl Store {
         let node = self.node_at(&dir, name)?;
         self.dirs.forget(node);
         rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
+        self.dirs.forget(node); // opened since
         self.usage.forget(node);
         Ok(())
     }

@@ -36,6 +36,14 @@ impl Stamp {
         Stamp(u64::try_from(millis).unwrap_or(0))
     }
 
+    /// So long after.
+    pub fn after(self, age: Duration) -> Self {
+        Stamp(
+            self.0
+                .saturating_add(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+
     /// So long before.
     pub fn before(self, age: Duration) -> Self {
         Stamp(

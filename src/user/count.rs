@@ -9,6 +9,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 use super::gate::Gate;
 use super::local;
+use super::passing::changed;
 use super::state::UserState;
 use crate::index::dir::{is_managed, is_passing};
 use crate::index::lasthost::LASTHOST;
@@ -28,8 +29,9 @@ pub struct Counted {
     pub bytes: Bytes,
     /// When its record was last touched, else the directory changed: when the user was last here, as far as files tell.
     pub last: Stamp,
-    /// There are names that are there for moments only: locks, and files on their way to their place.
-    pub passing: bool,
+    /// Since when there are names that are there for moments only, the oldest of them: locks, and files on their way to their
+    /// place.
+    pub passing: Option<Stamp>,
 }
 
 /// What a file of this size takes, bytes.
@@ -67,7 +69,7 @@ impl Gate {
         self.count_in(&dir)
     }
 
-    /// Counts what lies in a user's directory.
+    /// Counts what lies in a user's directory, and keeps that in mind.
     ///
     /// # Errors
     /// When it cannot be looked through.
@@ -75,6 +77,9 @@ impl Gate {
         let counted = self.look_through(dir)?;
         let (node, usage) = (self.store.node_of(dir)?, self.store.usage());
         usage.counted(node, counted.last, counted.bytes);
+        if let Some(since) = counted.passing {
+            self.found_passing(node, since);
+        }
         Ok(counted)
     }
 
@@ -103,7 +108,10 @@ impl Gate {
             if name == LASTHOST {
                 counted.last = Stamp::of(stat.st_mtime as i64, stat.st_mtime_nsec as i64);
             }
-            counted.passing |= managed && is_passing(name);
+            if managed && is_passing(name) {
+                let since = counted.passing.unwrap_or(Stamp(u64::MAX));
+                counted.passing = Some(since.min(changed(&stat)));
+            }
             match managed || name == LASTHOST {
                 true => counted.bytes.managed += size_of(&stat),
                 false => counted.bytes.plain += size_of(&stat),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::gate::{Gate, RunGuard};
 use super::local;
-use super::record::Kept;
+use super::record::{Kept, Record};
 use super::state::UserState;
 use crate::store::Node;
 use crate::template::User;
@@ -18,6 +18,17 @@ impl Gate {
     /// When the backing cannot be changed.
     pub fn evict(self: &Arc<Self>, user: &User) -> io::Result<bool> {
         self.drop_local(user, |kept| kept != Kept::Haunted)
+    }
+
+    /// The same, but only while his record is this one.
+    ///
+    /// # Errors
+    /// As [`Gate::evict`].
+    pub(super) fn evict_with(self: &Arc<Self>, user: &User, record: &Record) -> io::Result<bool> {
+        self.drop_local(
+            user,
+            |kept| matches!(kept, Kept::Record(now) if now == *record),
+        )
     }
 
     /// The same of what an earlier mount has left. `false` also when there is nothing.
@@ -66,27 +77,35 @@ impl Gate {
         Ok(dropped.unwrap_or(false))
     }
 
-    /// Does `change` as a run of the user's gate, with his directory taken; `None` when he is not idle. Never waits.
+    /// Does `change` as a run of the user's gate, with his directory taken and no verdict good any more; `None` when he is not
+    /// idle. Never waits.
     fn while_idle<T>(
         self: &Arc<Self>,
         user: &User,
         change: impl FnOnce(&UserState) -> io::Result<T>,
     ) -> io::Result<Option<T>> {
-        let state = self.user(user);
+        self.alone(&self.user(user), |state| {
+            state.void(); // an opener with a verdict must ask again: he waits for the directory until then
+            change(state)
+        })
+    }
+
+    /// The same for changes that no verdict speaks of.
+    pub(super) fn alone<T>(
+        self: &Arc<Self>,
+        state: &Arc<UserState>,
+        change: impl FnOnce(&UserState) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
         {
             let mut inner = state.lock();
-            if inner.queue.running || inner.has_holders() || !inner.ghosts.is_empty() {
+            if inner.is_in_use() {
                 return Ok(None);
             }
             inner.queue.running = true;
         }
-        let _guard = RunGuard {
-            gate: self,
-            state: &state,
-        };
-        state.void(); // before files are looked for: an opener with a verdict must ask again
+        let _guard = RunGuard { gate: self, state };
         match state.take_if_idle() {
-            Some(_taken) => change(&state).map(Some),
+            Some(_taken) => change(state).map(Some),
             None => Ok(None),
         }
     }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::flight::Flight;
 use super::ghosts::{Ghost, Why};
 use super::housekeeper::Housekeeper;
+use super::passing::Passing;
 use super::process::{Caller, Process, Processes};
 use super::room::Room;
 use parking_lot::MutexGuard;
@@ -83,8 +84,9 @@ pub struct Gate {
     pub(super) limit: LogLimit,
     pub(super) journal: Arc<Journal>,
     pub(super) room: Room,
+    pub(super) passing: Passing,
+    pub(super) pools: Pools,
     housekeeper: Housekeeper,
-    pools: Pools,
     spared_threads: usize,
     /// When it took over from another worker, if it did.
     took_over: OnceLock<Instant>,
@@ -129,6 +131,7 @@ impl Gate {
         let room = Room::new(config.bounds, &store)?;
         let gate = Arc::new(Gate {
             room,
+            passing: Passing::default(),
             config,
             store,
             instance,

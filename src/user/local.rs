@@ -172,7 +172,7 @@ pub fn remove_directory(gate: &Gate, user: &User) -> io::Result<bool> {
     }
 }
 
-fn remove(gate: &Gate, dir: &OwnedFd, name: &CStr) -> io::Result<()> {
+pub(super) fn remove(gate: &Gate, dir: &OwnedFd, name: &CStr) -> io::Result<()> {
     let attr = gate.store.attr_at(dir, name)?;
     // A directory that happens to have such a name is not Dovecot's.
     if FileType::from_raw_mode(attr.stat.st_mode) != FileType::Directory {

@@ -11,6 +11,8 @@ pub mod ghosts;
 mod haunt;
 pub mod housekeeper;
 pub mod local;
+pub mod moved;
+mod passing;
 pub mod process;
 pub mod pull;
 pub mod record;

@@ -364,6 +364,11 @@ impl Inner {
         self.queue.running || !self.queue.is_empty()
     }
 
+    /// Whether what lies here of the user may not be removed: a run is under way or due, files are open, or he has ghosts.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.is_busy() || self.has_holders() || !self.ghosts.is_empty()
+    }
+
     /// Forgets ghosts; tells whether any are left.
     pub(super) fn forget_ghosts(&mut self, laid: &[Ghost]) -> bool {
         // One that was refused again meanwhile stays.

@@ -57,6 +57,11 @@ impl Users {
         Arc::clone(&state)
     }
 
+    /// The user's state, if there is one.
+    pub(super) fn known(&self, user: &User) -> Option<Arc<UserState>> {
+        self.states.get(user).map(|state| Arc::clone(&state))
+    }
+
     /// Forgets users about whom nothing is known any more.
     pub fn sweep(&self) {
         self.states
