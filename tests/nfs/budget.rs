@@ -1,10 +1,12 @@
 //! What each step of the gate costs in RPCs, asserted.
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::guest::{Client, Rpcs, World, cost, is_v3};
 use crate::support::dovecot::{as_user, hashed};
-use crate::support::mount::Options;
+use crate::support::lab::dir_of;
+use crate::support::mount::{Mount, Options};
 use crate::support::site::{LOG, list_index, open_log_as};
 use crate::support::{GID, LIMIT, Site, UID, eventually, message, process};
 
@@ -175,4 +177,108 @@ fn a_fence() {
     check(&site); // comes after the fence
     let rpcs = Rpcs::of(&Client::A.mount()).since(&before);
     assert_at_most("check, fence, check", &rpcs, 6, 6);
+}
+
+/// The most that one comparison costs with this layout, as it is charged: LOOKUP and ACCESS for each name below the mount
+/// (test/index/bucket/user/.lasthost), and two GETATTR.
+const COMPARISON: u64 = 2 * 5 + 2;
+
+/// Users with a list index here, claimed, who are gone again.
+fn idle_users(world: &World, options: Options, users: &[String]) -> Mount {
+    let mount = options.env("RUST_LOG", "debug").mount();
+    for user in users {
+        let on_server = hashed(&world.on_server.join("index"), user);
+        dir_of(on_server.parent().expect("a bucket"), UID, GID, 0o700);
+        dir_of(&on_server, UID, GID, 0o700);
+        let mut writer = as_user(UID, GID, "sh");
+        let make = "mkdir -p \"$1\" && echo x >>\"$1/$2\"";
+        writer.args(["-c", make, "sh"]);
+        writer.arg(hashed(mount.path(), user)).arg(LOG);
+        let wrote = process::output(&mut writer, LIMIT).expect("no answer");
+        assert!(wrote.status.success(), "{wrote:?}: {}", mount.log());
+    }
+    mount
+}
+
+fn compared(mount: &Mount) -> usize {
+    mount.log().matches(": compared: ").count()
+}
+
+/// The server's caches stay, those of its clients go.
+fn forget_all() {
+    fs::write("/proc/sys/vm/drop_caches", "3").expect("drop_caches");
+}
+
+/// What one look at an idle user costs where nothing is known of his INDEX, and that all of them together stay below the rate.
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn looking_for_those_who_have_moved_keeps_to_its_rate() {
+    const RATE: u64 = 40;
+    let world = World::new();
+    let users: Vec<String> = (0..12).map(|n| format!("user{n}")).collect();
+    let options = world
+        .options(Client::A)
+        .option(&format!("moved_rate={RATE}"));
+    let mount = idle_users(&world, options, &users);
+    let point = Client::A.mount();
+    eventually("all have been looked at", || {
+        (compared(&mount) >= users.len()).then_some(())
+    });
+    // As dear as can be: whatever has become known is forgotten all the time.
+    let (began, before, looks) = (Instant::now(), Rpcs::of(&point), compared(&mount));
+    eventually("all have been looked at again and again", || {
+        forget_all();
+        (compared(&mount) >= looks + 3 * users.len()).then_some(())
+    });
+    let (rpcs, took) = (Rpcs::of(&point).since(&before), began.elapsed());
+    let looks = (compared(&mount) - looks) as u64;
+    let most = (took.as_secs_f64() * RATE as f64) as u64 + COMPARISON;
+    eprintln!(
+        "{looks} looks in {took:.1?}: {} RPCs, {most} allowed: {rpcs:?}",
+        rpcs.all()
+    );
+    assert!(rpcs.count("GETATTR") >= looks, "not asked of the server");
+    assert!(rpcs.all() <= most, "{} > {most}", rpcs.all());
+    assert!(rpcs.all() <= looks * COMPARISON, "charged too little");
+    for write in ["WRITE", "CREATE", "RENAME", "SETATTR", "REMOVE", "COMMIT"] {
+        assert_eq!(rpcs.count(write), 0, "{rpcs:?}");
+    }
+    let kept = |user: &String| hashed(mount.backing(), user).join(LOG).exists();
+    assert!(users.iter().all(kept), "{}", mount.log());
+}
+
+/// One look costs what it is said to cost at most, where the client knows nothing.
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn a_look_at_one_who_may_have_moved() {
+    let world = World::new();
+    let users = ["alice".to_owned()];
+    let options = world.options(Client::A).option("moved_rate=100");
+    let mount = idle_users(&world, options, &users);
+    for (state, most) in [("cold", COMPARISON), ("warm", 2)] {
+        let looks = compared(&mount);
+        eventually("a look has just ended", || {
+            (compared(&mount) > looks).then_some(())
+        });
+        if state == "cold" {
+            forget_all();
+        }
+        let (before, looks) = (Rpcs::of(&Client::A.mount()), compared(&mount));
+        eventually("one more", || (compared(&mount) > looks).then_some(()));
+        let rpcs = Rpcs::of(&Client::A.mount()).since(&before);
+        assert_at_most(&format!("a look, {state}"), &rpcs, most, most);
+    }
+    // And it sees at once what another host has done, though this one has just looked.
+    claims(&hashed(&world.on_server.join("index"), "alice"));
+    eventually("she is dropped", || {
+        let gone = !hashed(mount.backing(), "alice").join(LOG).exists();
+        gone.then_some(())
+    });
+}
+
+/// Another host claims a user: on the server, which no client is told of.
+fn claims(index: &Path) {
+    let new = index.join("new");
+    fs::write(&new, "another\n").expect("a claim");
+    fs::rename(new, index.join(".lasthost")).expect("a claim");
 }

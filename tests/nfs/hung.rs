@@ -60,14 +60,29 @@ impl Servers {
         format!("u{n}@{point}")
     }
 
+    /// Another host claims a user, on the server.
+    fn claims(&self, user: &str) {
+        let (name, domain) = user.split_once('@').expect("a domain");
+        let export = match domain {
+            "nfs-a" => "/srv/nfs",
+            _ => "/srv/nfs2",
+        };
+        let index = PathBuf::from(export).join(&self.name).join(name);
+        fs::write(index.join("new"), "another\n").expect("a claim");
+        fs::rename(index.join("new"), index.join(".lasthost")).expect("a claim");
+    }
+
     pub fn mount(&self, check_timeout: &str) -> Mount {
+        self.options(check_timeout).mount()
+    }
+
+    fn options(&self, check_timeout: &str) -> Options {
         Options::new(&self.lab, "a")
             .without("index_fs")
             .index(&self.index())
             .layout("%d/%n")
             .option(&format!("check_timeout={check_timeout}"))
             .option("watchdog=2s") // waiting for NFS is no hanging
-            .mount()
     }
 }
 
@@ -140,6 +155,46 @@ fn only_its_own_users_are_harmed_by_a_hard_mount() {
 #[ignore = "runs in the NFS guest"]
 fn only_its_own_users_are_harmed_by_a_soft_mount() {
     only_its_own_users_are_harmed(",soft,timeo=10,retrans=1");
+}
+
+/// Users of either server have moved to another host. Those of the server that is dead stay until it is back; those of the other
+/// go, and who logs in meanwhile does not wait.
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn who_has_moved_is_dropped_though_another_server_is_dead() {
+    let servers = Servers::new("");
+    let options = servers.options("5s").option("moved_rate=1000");
+    let mount = options.env("RUST_LOG", "debug").mount();
+    let users: Vec<String> = (0..8)
+        .flat_map(|n| [servers.user(2, n), servers.user(1, n)])
+        .collect();
+    for user in &users {
+        assert!(succeeds(&mount, user), "{}", mount.log());
+    }
+    let log = |user: &str| {
+        let (name, domain) = user.split_once('@').expect("a domain");
+        mount.backing().join(domain).join(name).join(LOG)
+    };
+    let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);
+    let before = threads_of(mount.worker().expect("a worker"));
+    for user in &users {
+        servers.claims(user);
+    }
+    let (ill, well): (Vec<_>, Vec<_>) = users.iter().partition(|user| user.ends_with("nfs2-a"));
+    eventually("the users of the server that is well are dropped", || {
+        assert!(succeeds(&mount, &servers.user(1, 100)), "{}", mount.log());
+        (!well.iter().any(|user| log(user).exists())).then_some(())
+    });
+    let threads = threads_of(mount.worker().expect("a worker"));
+    assert!(threads <= before + 4, "{threads} threads, {before} before");
+    assert!(ill.iter().all(|user| log(user).exists()));
+    assert!(!mount.log().contains("the worker has"), "{}", mount.log());
+    drop(cut);
+    wait_for_server();
+    eventually("so are the others when it is back", || {
+        (!ill.iter().any(|user| log(user).exists())).then_some(())
+    });
+    assert!(log(&servers.user(1, 100)).exists(), "he has not moved");
 }
 
 /// With `softerr` the client answers from its cache when the server is gone, and calls that the truth.

@@ -16,6 +16,7 @@ use listindexfs::store::{Node, ROOT, Store};
 use listindexfs::user::Kernel;
 use listindexfs::user::claim::random_u128;
 use listindexfs::user::gate::{Answer, Gate, Parts};
+use listindexfs::user::moved::Suspect;
 use listindexfs::user::process::{Caller, Processes};
 use listindexfs::user::state::Pass;
 use listindexfs::user::steps::Step;
@@ -218,6 +219,49 @@ impl Host {
     pub fn sweep(&self) {
         let user = self.core.gate().user_named(USER.as_bytes()).unwrap();
         self.core.gate().drop_leftovers(&user).unwrap();
+    }
+
+    /// The user as one who may have moved; `None` when he is in use or has nothing here.
+    pub fn suspect(&self) -> Option<Suspect> {
+        let user = self.core.gate().user_named(USER.as_bytes()).unwrap();
+        self.core.gate().suspect(&user).unwrap()
+    }
+
+    /// The pass that looks for users who have moved comes to him.
+    pub fn look(&self) {
+        if let Some(suspect) = self.suspect() {
+            self.core.gate().compare(&suspect).unwrap();
+        }
+    }
+
+    pub fn gate(&self) -> Arc<Gate> {
+        Arc::clone(self.core.gate())
+    }
+
+    /// A process has made this and died.
+    pub fn leave(&self, end: &str, text: &str) {
+        let path = self.path_of(end);
+        fs::write(&path, text).unwrap();
+        give(&path);
+    }
+
+    /// Whether it is there still.
+    pub fn has(&self, end: &str) -> bool {
+        self.path_of(end).exists()
+    }
+
+    fn path_of(&self, end: &str) -> PathBuf {
+        let log = local_log(self.backing.path()).unwrap();
+        log.with_file_name(format!("dovecot.list.index{end}"))
+    }
+
+    /// What lies here is counted.
+    pub fn count(&self) {
+        let user = self.core.gate().user_named(USER.as_bytes()).unwrap();
+        self.core
+            .gate()
+            .recount(&self.core.gate().user(&user))
+            .unwrap();
     }
 
     /// Fences are set in the background: they are part of the promise once they are set.
@@ -456,13 +500,16 @@ fn shm() -> TempDir {
 }
 
 fn local(backing: &Path) -> Option<Content> {
+    Some(parse(&fs::read(local_log(backing)?).unwrap()))
+}
+
+fn local_log(backing: &Path) -> Option<PathBuf> {
     let buckets = fs::read_dir(backing)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let log = buckets
+    buckets
         .map(|bucket| bucket.join(USER).join(LOG))
-        .find(|log| log.exists())?;
-    Some(parse(&fs::read(log).unwrap()))
+        .find(|log| log.exists())
 }
 
 pub fn parse(bytes: &[u8]) -> Content {

@@ -8,9 +8,13 @@
 mod host;
 mod world;
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use self::world::{Act, Rules, World};
+use listindexfs::store::usage::Stamp;
+use listindexfs::user::moved::Compared;
 use listindexfs::user::steps::Step;
 
 /// What may happen next. Numbers choose among the hosts and sessions there are.
@@ -22,6 +26,7 @@ fn act(rules: Rules) -> impl Strategy<Value = Act> {
         4 => any::<usize>().prop_map(Act::Logout),
         1 => (0..rules.hosts).prop_map(Act::Evict),
         1 => (0..rules.hosts).prop_map(Act::Sweep),
+        2 => (0..rules.hosts).prop_map(Act::Look),
         2 => (0..rules.hosts, step()).prop_map(|(host, step)| Act::CrashedLogin(host, step)),
         1 => (0..rules.hosts).prop_map(Act::Remount),
         1 => (0..rules.hosts).prop_map(Act::RefusedLogin),
@@ -271,4 +276,84 @@ fn a_login_that_waited_too_long_is_refused_and_leaves_nothing_stale() {
         world.act(Act::Login(1));
         world.everybody_goes_and_list_indexes_are_used_again();
     }
+}
+
+/// Idle on host 0, and claimed by host 1 since.
+#[test]
+fn who_has_moved_is_dropped_when_the_pass_looks_at_him() {
+    let mut world = World::new(Rules::LINGERING);
+    for act in [Act::Login(0), Act::Write(0), Act::Logout(0), Act::Look(0)] {
+        world.act(act);
+    }
+    assert!(world.local_content(0).is_some(), "he has not moved");
+    for act in [Act::Login(1), Act::Logout(0), Act::Look(0)] {
+        world.act(act);
+    }
+    assert!(world.local_content(0).is_none(), "not dropped");
+    world.everybody_goes_and_list_indexes_are_used_again();
+}
+
+/// The pass has read the record and is on its way to INDEX when he comes back: what is here now is another list index.
+#[test]
+fn who_comes_back_while_the_pass_looks_keeps_what_he_has() {
+    let mut world = World::new(Rules::LINGERING);
+    for act in [Act::Login(0), Act::Logout(0)] {
+        world.act(act);
+    }
+    let suspect = world.host(0).suspect().expect("he is idle");
+    for act in [Act::Login(1), Act::Logout(0), Act::Login(0), Act::Write(0)] {
+        world.act(act);
+    }
+    assert!(world.host(0).suspect().is_none(), "a session is open");
+    let gate = world.host(0).gate();
+    assert_eq!(gate.compare(&suspect).unwrap(), Compared::Busy);
+    world.act(Act::Logout(0));
+    assert_eq!(gate.compare(&suspect).unwrap(), Compared::Busy);
+    assert!(world.local_content(0).is_some());
+    world.everybody_goes_and_list_indexes_are_used_again();
+}
+
+/// Locks and unfinished files of processes that died go when they are old and nobody has them open.
+#[test]
+fn what_a_process_left_that_died_goes_once_it_is_old() {
+    let mut world = World::new(Rules::LINGERING);
+    for act in [Act::Login(0), Act::Write(0), Act::Logout(0)] {
+        world.act(act);
+    }
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let dead = child.id();
+    child.wait().unwrap();
+    let name = rustix::system::uname()
+        .nodename()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let host = world.host(0);
+    let left = [
+        (".newlock", String::new(), false),
+        (".log.newlock", String::new(), false),
+        (".tmp", "x".to_owned(), false),
+        (".log.lock", format!("{dead}:{name}"), false),
+        (".lock", String::new(), false),
+        (".a.lock", format!("{}:{name}", std::process::id()), true),
+        (".b.lock", format!("{dead}:another-{name}"), true),
+    ];
+    for (end, text, _) in &left {
+        host.leave(end, text);
+    }
+    let later = |minutes: u64| Stamp::now().after(Duration::from_secs(60 * minutes));
+    host.count();
+    assert_eq!(host.gate().drop_passing(later(9)), 0, "not old yet");
+    world.act(Act::Login(0));
+    let host = world.host(0);
+    assert_eq!(host.gate().drop_passing(later(11)), 0, "a session is open");
+    world.act(Act::Logout(0));
+    let host = world.host(0);
+    assert_eq!(host.gate().drop_passing(later(20)), 5);
+    for (end, _, stays) in &left {
+        assert_eq!(host.has(end), *stays, "{end}");
+    }
+    assert!(host.local_content().is_some());
+    assert_eq!(host.gate().drop_passing(later(40)), 0);
+    assert!(host.has(".a.lock"), "its owner lives");
 }

@@ -22,6 +22,8 @@ pub enum Act {
     Evict(usize),
     /// What an earlier mount left is removed.
     Sweep(usize),
+    /// The pass that looks for users who have moved away looks at him.
+    Look(usize),
     CrashedLogin(usize, Step),
     Remount(usize),
     /// INDEX cannot be used while somebody logs in.
@@ -156,6 +158,7 @@ impl World {
             Act::Logout(n) => self.pick(n).into_iter().for_each(|n| self.logout(n)),
             Act::Evict(host) => self.host(host).evict(),
             Act::Sweep(host) => self.host(host).sweep(),
+            Act::Look(host) => self.host(host).look(),
             Act::CrashedLogin(host, step) => drop(self.crashed_login(host, step)),
             Act::Remount(host) => self.remount(host),
             Act::RefusedLogin(host) => self.refused_login(host),
@@ -425,7 +428,7 @@ impl World {
         (!self.sessions.is_empty()).then(|| n % self.sessions.len())
     }
 
-    fn host(&self, host: usize) -> &Host {
+    pub fn host(&self, host: usize) -> &Host {
         self.hosts[host].as_ref().unwrap()
     }
 
