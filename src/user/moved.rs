@@ -16,10 +16,11 @@ use crate::index::creds::Creds;
 use crate::index::dir::{IndexDir, IndexPath};
 use crate::template::User;
 
-/// A name on the way to INDEX costs so many RPCs where the NFS client remembers nothing: LOOKUP and ACCESS.
+/// A name on the way to INDEX costs so many RPCs where the NFS client remembers nothing, or what it remembers is too old and has
+/// changed: LOOKUP, or GETATTR of what it names, and ACCESS.
 const RPCS_A_NAME: usize = 2;
-/// What is always asked of the server: a GETATTR of INDEX, and one of .lasthost.
-const RPCS_ALWAYS: usize = 2;
+/// A GETATTR of the mount's root where that is too old, and those that are always asked for: of INDEX and .lasthost.
+const RPCS_BESIDES: usize = 3;
 
 /// An idle user with a record that is to be compared with INDEX/.lasthost.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ impl Suspect {
         let path = self.at.path();
         let below = path.strip_prefix(&self.mount).unwrap_or(&path);
         let names = below.components().count() + 1; // .lasthost
-        u32::try_from(RPCS_A_NAME * names + RPCS_ALWAYS).unwrap_or(u32::MAX)
+        u32::try_from(RPCS_A_NAME * names + RPCS_BESIDES).unwrap_or(u32::MAX)
     }
 }
 

@@ -185,11 +185,13 @@ impl World {
         world
     }
 
-    /// How a host's list index is mounted: as documented, so that INDEX must be on a network filesystem.
+    /// How a host's list index is mounted: as documented, so that INDEX must be on a network filesystem, but that nobody looks for
+    /// users who have moved away.
     pub fn options(&self, client: Client) -> Options {
         let index = self.index[client as usize].display();
         Options::new(self.lab(client), client.name())
             .without("index_fs")
+            .option("moved_rate=off") // RPCs are counted
             .index(&format!("{index}/{HASHED}"))
     }
 
