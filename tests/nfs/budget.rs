@@ -213,7 +213,7 @@ fn forget_all() {
 #[test]
 #[ignore = "runs in the NFS guest"]
 fn looking_for_those_who_have_moved_keeps_to_its_rate() {
-    const RATE: u64 = 40;
+    const RATE: u64 = COMPARISON; // one look a second: a round takes longer than it must
     let world = World::new();
     let users: Vec<String> = (0..12).map(|n| format!("user{n}")).collect();
     let options = world
@@ -228,7 +228,7 @@ fn looking_for_those_who_have_moved_keeps_to_its_rate() {
     let (began, before, looks) = (Instant::now(), Rpcs::of(&point), compared(&mount));
     eventually("all have been looked at again and again", || {
         forget_all();
-        (compared(&mount) >= looks + 3 * users.len()).then_some(())
+        (compared(&mount) >= looks + 2 * users.len()).then_some(())
     });
     let (rpcs, took) = (Rpcs::of(&point).since(&before), began.elapsed());
     let looks = (compared(&mount) - looks) as u64;
@@ -239,7 +239,7 @@ fn looking_for_those_who_have_moved_keeps_to_its_rate() {
     );
     assert!(rpcs.count("GETATTR") >= looks, "not asked of the server");
     assert!(rpcs.all() <= most, "{} > {most}", rpcs.all());
-    assert!(rpcs.all() <= looks * COMPARISON, "charged too little");
+    assert!(rpcs.all() <= (looks + 1) * COMPARISON, "charged too little");
     for write in ["WRITE", "CREATE", "RENAME", "SETATTR", "REMOVE", "COMMIT"] {
         assert_eq!(rpcs.count(write), 0, "{rpcs:?}");
     }
