@@ -173,8 +173,8 @@ fn look(dir: &OwnedFd, name: &CStr) -> io::Result<Option<Stat>> {
 
 /// When a file was last changed: its inode too, as anybody can set its modification time.
 pub(super) fn changed(stat: &Stat) -> Stamp {
-    let written = Stamp::of(stat.st_mtime as i64, stat.st_mtime_nsec as i64);
-    written.max(Stamp::of(stat.st_ctime as i64, stat.st_ctime_nsec as i64))
+    let written = Stamp::of(stat.st_mtime, stat.st_mtime_nsec as i64);
+    written.max(Stamp::of(stat.st_ctime, stat.st_ctime_nsec as i64))
 }
 
 /// Whether a dotlock's owner is known to be dead, or has never been named.
