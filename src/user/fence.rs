@@ -88,16 +88,13 @@ fn set(gate: &Gate, state: &UserState, dir: &IndexDir) -> Result<(), Trouble> {
         (Claim::Recorded | Claim::Ours, lasthost) => lasthost,
         (Claim::Foreign, None) if sources.is_empty() => None,
         (Claim::Foreign, _) => {
+            let nobody = LastHost::nobody().warning_of(logs_in(gate, dir)?);
+            let set = claim::put(dir, &gate.config.host, &nobody, &gate.on_step)?;
             log::info!(
                 "{}: changed here unseen by others: .lasthost set to nobody",
                 state.user
             );
-            Some(claim::put(
-                dir,
-                &gate.config.host,
-                &LastHost::nobody().warning_of(logs_in(gate, dir)?),
-                &gate.on_step,
-            )?)
+            Some(set)
         }
     };
     match now {
