@@ -6,9 +6,10 @@ use std::path::Path;
 use crate::guest::{Changed, Client, World, changed};
 use crate::support::dovecot::{as_user, hashed};
 use crate::support::lab::dir_of;
+use crate::support::mount::Options;
 use crate::support::process::output;
 use crate::support::site::{LOG, list_index, open_log_as};
-use crate::support::{Config, GID, LIMIT, Site, UID, Users, message};
+use crate::support::{Config, GID, LIMIT, Site, UID, Users, eventually, message};
 
 fn root_is_nobody() -> Changed {
     let open = "rw,sync,no_subtree_check,no_root_squash";
@@ -20,6 +21,15 @@ fn root_is_nobody() -> Changed {
 
 /// A site whose users have their own uids, INDEX and mail of each in a directory of his own.
 fn site(world: &World, users: &[(&str, u32, u32)]) -> Site {
+    site_with(world, users, |options| options)
+}
+
+/// The same, mounted with other options.
+fn site_with(
+    world: &World,
+    users: &[(&str, u32, u32)],
+    change: impl Fn(Options) -> Options,
+) -> Site {
     for root in ["mail", "index"] {
         let root = world.on_server.join(root);
         dir_of(&root, 0, 0, 0o755);
@@ -31,12 +41,9 @@ fn site(world: &World, users: &[(&str, u32, u32)]) -> Site {
     let all = users
         .iter()
         .map(|(name, uid, gid)| ((*name).to_owned(), *uid, *gid));
+    let options = world.options(Client::A).layout("%u").index(&index);
     Site::with_layout(
-        world
-            .options(Client::A)
-            .layout("%u")
-            .index(&index)
-            .migrate(),
+        change(options.migrate()),
         world
             .config(Client::A)
             .users(Users::Each(all.collect()))
@@ -111,6 +118,34 @@ fn claim_pull_and_delete_where_root_is_nobody() {
     // doveadm runs as root and takes on the user.
     let listed = site.dovecot.doveadm(&["mailbox", "list", "-u", "ann"]);
     assert!(listed.lines().any(|line| line == "box"), "{listed}");
+}
+
+/// Nobody asks when it is looked for users who have moved away: it is done with the rights of whose files they are.
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn who_has_moved_is_found_where_root_is_nobody() {
+    let _squashed = root_is_nobody();
+    let world = World::new();
+    let users = [("ann", 2001, 2001), ("bob", 2002, 2002)];
+    let site = site_with(&world, &users, |options| {
+        options.option("moved_rate=1000").env("RUST_LOG", "debug")
+    });
+    let kept = |name: &str| site.mount.backing().join(name).join(LOG).exists();
+    for (name, ..) in users {
+        (0..2).for_each(|_| site.settle(name));
+        assert!(kept(name), "{}", site.mount.log());
+    }
+    let ann = world.on_server.join("index/ann");
+    fs::write(ann.join("new"), "another\n").expect("a claim");
+    fs::rename(ann.join("new"), ann.join(".lasthost")).expect("a claim");
+    eventually("she is dropped", || (!kept("ann")).then_some(()));
+    eventually("he is found to be here still", || {
+        site.mount
+            .log()
+            .contains("bob: compared: Ours")
+            .then_some(())
+    });
+    assert!(kept("bob"));
 }
 
 #[test]
