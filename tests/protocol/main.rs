@@ -112,6 +112,27 @@ fn a_crash_at_every_step_of_a_takeover() {
     }
 }
 
+/// A refused session writes; supervisor and worker die as they are about to warn of the stock log that lacks it. The next
+/// daemon does.
+#[test]
+fn nor_is_who_was_refused_by_a_daemon_that_dies() {
+    for step in Step::ALL {
+        let mut world = World::new(Rules::MIGRATING);
+        for act in [
+            Act::Login(0),
+            Act::StockSession,
+            Act::RefusedLogin(0),
+            Act::Write(0),
+            Act::CrashedLogin(0, step),
+            Act::Login(0),
+            Act::Login(1),
+        ] {
+            world.act(act);
+        }
+        world.everybody_goes_and_list_indexes_are_used_again();
+    }
+}
+
 #[test]
 fn a_crash_at_every_step_of_a_migration() {
     for step in Step::ALL {

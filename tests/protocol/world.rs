@@ -102,6 +102,8 @@ struct Session {
     open: Option<Open>,
     /// Changes made while another host held the user: promised only after the fence at its end.
     lingering: Content,
+    /// Changes made where the user is held by a session that was refused: nothing but its daemon knows of them.
+    refused: Content,
 }
 
 pub struct World {
@@ -212,6 +214,7 @@ impl World {
             pid,
             open,
             lingering: Content::new(),
+            refused: Content::new(),
         });
     }
 
@@ -225,6 +228,9 @@ impl World {
         }
         if self.is_held_by(host, open.is_some()) {
             self.promised.insert(change);
+            if open.is_none() {
+                self.sessions[n].refused.insert(change);
+            }
         } else {
             self.sessions[n].lingering.insert(change);
         }
@@ -271,8 +277,23 @@ impl World {
             return false;
         }
         self.processes.end(pid);
+        self.lose_word_of_refused(host);
         self.remount(host);
         true
+    }
+
+    /// The daemon has died before it could say what sessions changed that it refused. If a stock backend has left a list
+    /// index, another host fetches it without that, until this host has been logged in to again.
+    fn lose_word_of_refused(&mut self, host: usize) {
+        if self.stock_content().is_none() {
+            return;
+        }
+        let refused = |s: &&mut Session| s.host == host && s.open.is_none();
+        for session in self.sessions.iter_mut().filter(refused) {
+            let changes = std::mem::take(&mut session.refused);
+            self.promised.retain(|change| !changes.contains(change));
+            self.unlaid[host].extend(changes);
+        }
     }
 
     /// A login whose worker dies after a step; the next worker goes on.
