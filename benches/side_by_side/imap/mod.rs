@@ -58,6 +58,6 @@ fn round(host: &mut Host, kind: &Kind, clients: usize, plan: &Plan) -> Result<f6
             }) as Step<'_>
         })
         .collect();
-    let rate = rate::measure(&mut steps, plan.imap_time);
+    let rate = rate::measure(&mut steps, 0, plan.imap_time);
     rate.with_context(|| format!("a {} session failed on {}", kind.name, host.running.name))
 }

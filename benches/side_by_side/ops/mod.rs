@@ -44,14 +44,11 @@ pub fn run(contestants: &[Contestant], plan: &Plan) -> Result<Vec<Series>> {
     Ok(all)
 }
 
-/// One thread for each entry of `users`. What comes before the measuring warms up.
+/// One thread for each entry of `users`. It warms up by a turn through its users.
 fn round(workload: &Workload, users: &[Vec<UserFiles>], plan: &Plan) -> Result<f64> {
     let prepared = users.iter().map(|mine| (workload.prepare)(mine));
     let mut steps = prepared.collect::<Result<Vec<_>>>()?;
-    for step in &mut steps {
-        (0..PER_THREAD).try_for_each(|_| step())?;
-    }
-    rate::measure(&mut steps, plan.ops_time)
+    rate::measure(&mut steps, PER_THREAD, plan.ops_time)
 }
 
 fn make_ready(contestant: &Contestant, plan: &Plan, threads: usize) -> Result<Ready> {
