@@ -145,8 +145,7 @@ fn dovecot_and_the_mount_mean_the_same_directories() {
                 let bytes = template.expand(name.as_bytes()).expect("a path");
                 String::from_utf8(bytes).expect("UTF-8")
             };
-            let dir = config.layout.path_of(&user).expect("a directory");
-            let dir = String::from_utf8(dir).expect("UTF-8");
+            let dir = String::from_utf8(user.dir().to_vec()).expect("UTF-8");
             let file = format!("{}/{dir}/dovecot.list.index", config.mountpoint.display());
             assert_eq!(expand(&listindex), file);
             assert_eq!(

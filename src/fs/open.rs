@@ -14,6 +14,8 @@ use super::{Call, Core, Handle, c_name, stale};
 use crate::journal::Entry;
 use crate::store::known::Named;
 use crate::store::{Node, PRIVATE_DIR};
+use crate::template::User;
+use crate::user::gate::DueRun;
 use crate::user::state::Operation;
 
 impl Core {
@@ -49,10 +51,11 @@ impl Core {
             return Err(FsError::Stale.into());
         }
         self.tell(node, handle, &told)?;
-        if operation.is_some() && links == 1 {
+        if let (Some(operation), 1) = (&operation, links) {
+            let user = operation.state().user.clone();
             self.opens.with(node, |open| {
                 if open.is_some_and(|open| !open.orphan) {
-                    self.store.known().keep(mark, node, Named { dir, name });
+                    self.store.known().keep(mark, node, Named { user, name });
                 }
             });
         }
@@ -64,8 +67,8 @@ impl Core {
         let Some(named) = self.store.known().get(node) else {
             return Ok(None);
         };
-        let operation = self.may_open(call, self.role(&named.name), &named.dir, OFlags::RDONLY)?;
-        let (handle, told) = self.opened(call, node, operation.as_ref());
+        let operation = self.open_managed(call, self.role(&named.name), &named.user)?;
+        let (handle, told) = self.opened(call, node, Some(&operation));
         // As above: asked after the file counts as open.
         if !self.store.known().is_still(node, &named) {
             self.closed(node, handle, None);
@@ -96,7 +99,7 @@ impl Core {
     /// Tells the next worker of an open file; one of which it would not know is closed again.
     pub(super) fn tell(&self, node: Node, handle: Handle, opened: &Entry) -> Result<()> {
         let told = self.gate.journal().append(opened);
-        told.inspect_err(|_| self.closed(node, handle, None))?;
+        told.inspect_err(|_| drop(self.closed(node, handle, None)))?;
         Ok(())
     }
 
@@ -113,10 +116,18 @@ impl Core {
             (Role::Plain, _) => Ok(None),
             (Role::Record, _) if writes => Err(FsError::Reserved.into()),
             (Role::Record, _) => Ok(None),
-            (Role::Log, Place::UserDir(user)) => self.admit(call, &self.gate.user(&user)).map(Some),
-            (_, Place::UserDir(user)) => self.enter(&self.gate.user(&user)).map(Some),
+            (_, Place::UserDir(user)) => self.open_managed(call, role, &user).map(Some),
             (Role::Log, _) => Err(self.misfit_at(path).into()),
             (Role::NewLock | Role::Managed | Role::Temp, _) => Ok(None),
+        }
+    }
+
+    /// Asks the gate for a file in a user's directory.
+    fn open_managed(&self, call: &Call, role: Role, user: &User) -> Result<Operation> {
+        let state = self.gate.user(user);
+        match role {
+            Role::Log => self.admit(call, &state),
+            _ => self.enter(&state),
         }
     }
 
@@ -150,16 +161,18 @@ impl Core {
         }
     }
 
-    /// The last reference to an open file is gone.
-    pub fn release(&self, call: &Call, node: Node, handle: Handle) -> Result<()> {
-        if !self.was_done(call) {
-            self.closed(node, handle, Some(call.unique));
-        }
-        Ok(())
+    /// The last reference to an open file is gone. Gives the run of the gate that is due then, to be begun once the request
+    /// has been answered.
+    pub fn release(&self, call: &Call, node: Node, handle: Handle) -> Result<DueRun> {
+        let due = match self.was_done(call) {
+            true => None,
+            false => self.closed(node, handle, Some(call.unique)),
+        };
+        Ok(due.unwrap_or_default())
     }
 
     /// Counts a file as closed; the next worker is told of it if it is by a request.
-    fn closed(&self, node: Node, handle: Handle, request: Option<u64>) {
+    fn closed(&self, node: Node, handle: Handle, request: Option<u64>) -> Option<DueRun> {
         let owner = self.opens.remove(node, || self.store.drop_orphan(node));
         let pid = handle.0 as u32;
         let told = request.map(|unique| Entry::Released {
@@ -170,9 +183,11 @@ impl Core {
         });
         match owner {
             Some(state) => self.gate.released(&state, pid, told.as_ref()),
-            None => told
-                .iter()
-                .for_each(|entry| self.gate.journal().note(entry)),
+            None => {
+                let told = told.iter();
+                told.for_each(|entry| self.gate.journal().note(entry));
+                None
+            }
         }
     }
 }

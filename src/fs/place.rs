@@ -10,20 +10,7 @@ use crate::index::dir::is_managed;
 use crate::index::lasthost::LASTHOST;
 use crate::store::dirs::Dir;
 use crate::store::{Node, PRIVATE_DIR, ROOT};
-use crate::template::User;
-
-/// A directory's place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// The root (0) or a level above the user directories.
-    Level(usize),
-    /// A user's directory.
-    UserDir(User),
-    /// In the depth of user directories, but no user's name gives this path.
-    Misfit,
-    /// Within a user's directory.
-    Deeper,
-}
+pub(super) use crate::template::DirPlace as Place;
 
 /// What a name in a user's directory means to the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,33 +37,21 @@ impl Core {
         Ok(self.place(&path))
     }
 
-    /// The same of a directory that is kept open. Levels and user directories are never renamed: their path is too.
+    /// The same of a directory that is kept open. Levels and user directories are never renamed: their place is kept too.
     pub(super) fn place_in(&self, dir: &Dir) -> Result<Place> {
-        if let Some(path) = dir.path() {
-            return Ok(self.place(path));
+        if let Some(place) = dir.place() {
+            return Ok(place.clone());
         }
-        let path = self.store.path_of(dir)?.ok_or(FsError::Stale)?;
-        let place = self.place(&path);
+        let place = self.place_of(dir)?;
         if matches!(place, Place::Level(_) | Place::UserDir(_)) {
-            dir.keep_path(path);
+            dir.keep_place(place.clone());
         }
         Ok(place)
     }
 
     /// The place of the directory at a path.
     pub(super) fn place(&self, path: &[Vec<u8>]) -> Place {
-        let depth = self.config.layout.depth();
-        if path.len() < depth {
-            return Place::Level(path.len());
-        }
-        if path.len() > depth {
-            return Place::Deeper;
-        }
-        let components: Vec<&[u8]> = path.iter().map(Vec::as_slice).collect();
-        self.config
-            .layout
-            .user_of(&components)
-            .map_or(Place::Misfit, Place::UserDir)
+        self.config.layout.place_of(path)
     }
 
     /// What a name means, wherever it lies.

@@ -21,6 +21,7 @@ pub use self::server::{Server, is_unmounted};
 pub use self::session::shake_hands;
 use crate::fs::{Change, Core, Handle};
 use crate::store::Node;
+use crate::user::gate::DueRun;
 
 /// The callbacks: each names an operation of the core and what its result looks like to the kernel.
 struct Adapter {
@@ -400,6 +401,18 @@ fn time(time: Option<TimeOrNow>) -> Timespec {
                 }
             }
         },
+    }
+}
+
+/// The last close of a process that wrote: what is due then may wait for NFS, and nobody waits for it.
+impl Replied<DueRun> for ReplyEmpty {
+    fn answer(self, due: DueRun) {
+        self.ok();
+        due.run();
+    }
+
+    fn fail(self, errno: Errno) {
+        self.error(errno);
     }
 }
 

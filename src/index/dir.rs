@@ -77,7 +77,7 @@ impl IndexDir {
     ) -> Result<Option<Self>, Trouble> {
         let path = at.path();
         for _ in 0..ESTALE_TRIES {
-            let _as = creds.act().map_err(io_at("take the rights for", &path))?;
+            let _as = (creds.act()).map_err(|e| io_at("take the rights for", &path)(e))?;
             let Some(dir) = walk(at, mounts, fs)? else {
                 return Ok(None);
             };
@@ -322,7 +322,7 @@ impl IndexDir {
     fn act(&self) -> Result<crate::sys::cred::ActAs, Trouble> {
         self.creds
             .act()
-            .map_err(io_at("take the rights for", &self.at))
+            .map_err(|e| io_at("take the rights for", &self.at)(e))
     }
 
     fn io(&self, what: &'static str, name: &OsStr) -> impl Fn(io::Error) -> Trouble + use<> {

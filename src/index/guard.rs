@@ -45,6 +45,8 @@ pub struct MountTable {
 struct Table {
     file: File,
     mounts: Vec<Mount>,
+    /// How often it has been read.
+    reads: u64,
 }
 
 impl MountTable {
@@ -56,6 +58,7 @@ impl MountTable {
         let mut table = Table {
             file: File::open(mountinfo::PATH)?,
             mounts: Vec::new(),
+            reads: 0,
         };
         table.read()?;
         Ok(MountTable {
@@ -63,19 +66,24 @@ impl MountTable {
         })
     }
 
-    /// The mount with this id (`stx_mnt_id`).
+    /// Asks `look` about the mount with this id (`stx_mnt_id`).
     ///
     /// # Errors
     /// When mountinfo cannot be read.
-    pub fn by_id(&self, mount_id: u64) -> io::Result<Option<Mount>> {
+    pub fn by_id<T>(&self, mount_id: u64, look: impl FnOnce(Option<&Mount>) -> T) -> io::Result<T> {
         let mut table = self.table.lock();
         table.refresh()?;
-        Ok(table
-            .mounts
-            .iter()
-            .rev()
-            .find(|m| m.id == mount_id)
-            .cloned())
+        Ok(look(table.mounts.iter().rev().find(|m| m.id == mount_id)))
+    }
+
+    /// A number that is another whenever the table may be another.
+    ///
+    /// # Errors
+    /// When mountinfo cannot be read.
+    pub fn version(&self) -> io::Result<u64> {
+        let mut table = self.table.lock();
+        table.refresh()?;
+        Ok(table.reads)
     }
 
     /// The mount point above `path`, by its text alone: nothing on the way is touched.
@@ -111,6 +119,7 @@ impl Table {
         self.file.rewind()?;
         self.file.read_to_end(&mut text)?;
         self.mounts = mountinfo::parse(&text).collect();
+        self.reads += 1;
         Ok(())
     }
 }
@@ -139,8 +148,10 @@ mod tests {
             rustix::fs::AtFlags::EMPTY_PATH,
             rustix::fs::StatxFlags::MNT_ID,
         );
-        let mount = table.by_id(stat.unwrap().stx_mnt_id).unwrap();
-        assert_eq!(mount.map(|mount| mount.fs).as_deref(), Some("proc"));
+        let fs = table.by_id(stat.unwrap().stx_mnt_id, |mount| {
+            mount.map(|mount| mount.fs.clone())
+        });
+        assert_eq!(fs.unwrap().as_deref(), Some("proc"));
         assert_eq!(
             table.point_above(Path::new("/proc/self/status")).unwrap(),
             Path::new("/proc")

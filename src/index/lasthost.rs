@@ -3,7 +3,6 @@
 //! The host's name on the first line, then `key value` lines (`instance`), then padding. Unknown keys
 //! are ignored, so that it can grow.
 
-use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 
 /// Name of both files: on NFS in INDEX, locally in the user's directory.
@@ -127,9 +126,8 @@ impl LastHost {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
         let (host, rest) = text.split_once('\n')?;
-        let keys = keys(rest);
-        let instance = keys.get("instance").and_then(|id| Instance::parse(id));
-        let stale = keys.get("stale").map_or("", |inos| *inos);
+        let instance = value(rest, "instance").and_then(Instance::parse);
+        let stale = value(rest, "stale").unwrap_or_default();
         let stale = stale.split(' ').filter_map(|ino| ino.parse().ok());
         Some(LastHost {
             host: host.to_owned(),
@@ -154,11 +152,12 @@ impl LastHost {
     }
 }
 
-/// The `key value` lines of a text.
-pub(crate) fn keys(text: &str) -> HashMap<&str, &str> {
-    text.lines()
-        .filter_map(|line| line.split_once(' '))
-        .collect()
+/// What the `key value` lines of a text say of a key; of several the last.
+pub(crate) fn value<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let mut pairs = text.lines().filter_map(|line| line.split_once(' '));
+    pairs
+        .rfind(|(named, _)| *named == key)
+        .map(|(_, value)| value)
 }
 
 #[cfg(test)]

@@ -25,20 +25,21 @@ pub struct Pools {
     silent: AtomicUsize,
 }
 
-/// A job on the thread of who brought it.
-struct Here<'a> {
-    all: &'a AtomicUsize,
-    pool: &'a Pool,
-}
-
-#[derive(Default)]
-struct Pool {
+/// The threads of one mount.
+pub struct Pool {
+    mount: PathBuf,
     queue: Mutex<Queue>,
     work: Condvar,
     /// A job runs on the thread of who brought it.
     here: AtomicBool,
     /// Somebody was refused because the server did not answer, and it has not answered since.
     silent: AtomicBool,
+}
+
+/// A job on the thread of who brought it.
+struct Here<'a> {
+    all: &'a AtomicUsize,
+    pool: &'a Pool,
 }
 
 #[derive(Default)]
@@ -62,24 +63,18 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pools {
-    /// Runs `job` on a thread of the pool for the mount at `mount`, as soon as one is free.
-    pub fn run(&self, mount: PathBuf, job: impl FnOnce() + Send + 'static) {
-        self.of(mount).push(Box::new(job));
-    }
-
-    /// Runs `job` on this very thread, which spares waking another, or like [`Pools::run`]. A mount may hold
+    /// Runs `job` on this very thread, which spares waking another, or like [`Pool::run`]. A mount may hold
     /// up one thread in this way, and all mounts together as many as can be `spared`.
-    pub fn run_here(&self, spared: usize, mount: PathBuf, job: impl FnOnce() + Send + 'static) {
-        let pool = self.of(mount);
-        if let Some(_here) = Here::begin(&self.here, spared, &pool) {
-            return run(Box::new(job));
+    pub fn run_here(&self, spared: usize, pool: &Arc<Pool>, job: impl FnOnce() + Send + 'static) {
+        if let Some(_here) = Here::begin(&self.here, spared, pool) {
+            return run(job);
         }
-        pool.push(Box::new(job));
+        pool.run(job);
     }
 
-    /// The server of the mount at `mount` has not answered in time: until it does, nobody's own thread waits for it.
-    pub fn silent(&self, mount: PathBuf) {
-        if !self.of(mount).silent.swap(true, Ordering::AcqRel) {
+    /// The server of this mount has not answered in time: until it does, nobody's own thread waits for it.
+    pub fn silent(&self, pool: &Pool) {
+        if !pool.silent.swap(true, Ordering::AcqRel) {
             self.silent.fetch_add(1, Ordering::AcqRel);
         }
     }
@@ -91,25 +86,38 @@ impl Pools {
     }
 
     /// It has answered. Tells which mount that is, if it had been silent; else it is not even asked for.
-    pub fn answers(&self, mount: impl FnOnce() -> PathBuf) -> Option<PathBuf> {
+    pub fn answers(&self, pool: impl FnOnce() -> Arc<Pool>) -> Option<Arc<Pool>> {
         if self.silent.load(Ordering::Acquire) == 0 {
             return None;
         }
-        let mount = mount();
-        let was_silent = self.of(mount.clone()).silent.swap(false, Ordering::AcqRel);
+        let pool = pool();
+        let was_silent = pool.silent.swap(false, Ordering::AcqRel);
         was_silent.then(|| {
             self.silent.fetch_sub(1, Ordering::AcqRel);
-            mount
+            pool
         })
     }
 
-    fn of(&self, mount: PathBuf) -> Arc<Pool> {
-        Arc::clone(self.pools.lock().entry(mount).or_default())
+    /// The threads of the mount at `mount`.
+    pub fn of(&self, mount: PathBuf) -> Arc<Pool> {
+        let mut pools = self.pools.lock();
+        if let Some(pool) = pools.get(&mount) {
+            return Arc::clone(pool);
+        }
+        let pool = Arc::new(Pool {
+            mount: mount.clone(),
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            here: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
+        });
+        pools.insert(mount, Arc::clone(&pool));
+        pool
     }
 }
 
 /// A panic is reported by the hook; the job's own guard refuses its callers.
-fn run(job: Job) {
+fn run(job: impl FnOnce()) {
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
 }
 
@@ -132,9 +140,15 @@ impl Drop for Here<'_> {
 }
 
 impl Pool {
-    fn push(self: Arc<Self>, job: Job) {
+    /// Where the mount is.
+    pub fn mount(&self) -> &Path {
+        &self.mount
+    }
+
+    /// Runs `job` on a thread of the pool, as soon as one is free.
+    pub fn run(self: &Arc<Self>, job: impl FnOnce() + Send + 'static) {
         let mut queue = self.queue.lock();
-        queue.jobs.push_back(job);
+        queue.jobs.push_back(Box::new(job));
         if queue.idle >= queue.jobs.len() || queue.threads == THREADS_PER_MOUNT {
             drop(queue);
             self.work.notify_one();
@@ -142,7 +156,7 @@ impl Pool {
         }
         queue.threads += 1;
         drop(queue);
-        let pool = Arc::clone(&self);
+        let pool = Arc::clone(self);
         if let Err(e) = std::thread::Builder::new()
             .name("nfs".into())
             .spawn(move || pool.serve())
@@ -186,7 +200,7 @@ mod tests {
         let closed = gate.lock();
         for _ in 0..THREADS_PER_MOUNT + 5 {
             let (started, gate) = (started.clone(), Arc::clone(&gate));
-            pools.run("/dead".into(), move || {
+            pools.of("/dead".into()).run(move || {
                 started.send(()).unwrap();
                 drop(gate.lock());
             });
@@ -197,7 +211,9 @@ mod tests {
                 .expect("the pool's threads start");
         }
         let (done, finished) = mpsc::channel();
-        pools.run("/alive".into(), move || done.send(()).unwrap());
+        pools
+            .of("/alive".into())
+            .run(move || done.send(()).unwrap());
         finished
             .recv_timeout(Duration::from_secs(60))
             .expect("the other mount goes on");
@@ -218,9 +234,9 @@ mod tests {
         let pools = Pools::default();
         let (done, finished) = mpsc::channel();
         for _ in 0..THREADS_PER_MOUNT * 2 {
-            pools.run("/m".into(), || panic!("on purpose"));
+            pools.of("/m".into()).run(|| panic!("on purpose"));
         }
-        pools.run("/m".into(), move || done.send(()).unwrap());
+        pools.of("/m".into()).run(move || done.send(()).unwrap());
         finished.recv_timeout(Duration::from_secs(60)).unwrap();
     }
 }

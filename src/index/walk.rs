@@ -116,19 +116,17 @@ pub(super) fn check_fs(
     mounts: &MountTable,
     fs: &IndexFs,
 ) -> Result<(), Trouble> {
-    let mount = mounts
-        .by_id(mount_id)
-        .map_err(io_at("find the mount of", path))?;
-    match mount {
+    let checked = mounts.by_id(mount_id, |mount| match mount {
         Some(mount) if mount.has_option("softerr") => Err(Trouble::SoftErr {
             path: path.to_owned(),
-            point: mount.point,
+            point: mount.point.clone(),
         }),
         Some(mount) if accepts(fs, &mount.fs) => Ok(()),
         None if *fs == IndexFs::Any => Ok(()),
         mount => Err(Trouble::WrongFs {
             path: path.to_owned(),
-            fs: mount.map_or_else(|| "an unknown mount".into(), |mount| mount.fs),
+            fs: mount.map_or_else(|| "an unknown mount".into(), |mount| mount.fs.clone()),
         }),
-    }
+    });
+    checked.map_err(|e| io_at("find the mount of", path)(e))?
 }

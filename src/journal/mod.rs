@@ -240,9 +240,14 @@ impl Half {
     }
 }
 
+/// Room for nearly every entry, bytes: it is written without being moved as it grows.
+const FRAME_LEN: usize = 128;
+
 /// An entry with its length before it.
 fn frame(entry: &Entry) -> io::Result<Vec<u8>> {
-    let mut bytes = postcard::to_extend(entry, vec![0; 4]).map_err(io::Error::other)?;
+    let mut bytes = Vec::with_capacity(FRAME_LEN);
+    bytes.extend_from_slice(&[0; 4]);
+    let mut bytes = postcard::to_extend(entry, bytes).map_err(io::Error::other)?;
     let len = u32::try_from(bytes.len() - 4).map_err(io::Error::other)?;
     bytes[..4].copy_from_slice(&len.to_le_bytes());
     Ok(bytes)

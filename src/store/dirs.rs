@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use dashmap::DashMap;
 
 use super::Node;
+use crate::template::DirPlace;
 
 /// So many are kept open; then all are let go. Few enough for the lowest limit of open files that a host may have.
 const MOST: usize = 256;
@@ -16,20 +17,20 @@ const MOST: usize = 256;
 #[derive(Debug)]
 pub struct Dir {
     fd: OwnedFd,
-    /// The components of its path below the root, where that never changes.
-    path: OnceLock<Vec<Vec<u8>>>,
+    /// Where in the layout it lies, where that never changes.
+    place: OnceLock<DirPlace>,
 }
 
 impl Dir {
-    /// Its path, if it is known.
-    pub fn path(&self) -> Option<&[Vec<u8>]> {
-        self.path.get().map(Vec::as_slice)
+    /// Its place, if it is known.
+    pub fn place(&self) -> Option<&DirPlace> {
+        self.place.get()
     }
 
-    /// Its path is this as long as it exists.
-    pub fn keep_path(&self, path: Vec<Vec<u8>>) {
-        // Said twice it is the same path.
-        let _ = self.path.set(path);
+    /// Its place is this as long as it exists.
+    pub fn keep_place(&self, place: DirPlace) {
+        // Said twice it is the same place.
+        let _ = self.place.set(place);
     }
 }
 
@@ -58,7 +59,7 @@ impl Dirs {
         }
         let dir = Arc::new(Dir {
             fd: open()?,
-            path: OnceLock::new(),
+            place: OnceLock::new(),
         });
         if self.0.len() >= MOST {
             self.0.clear();

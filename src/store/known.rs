@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 
 use super::Node;
+use crate::template::User;
 
 /// So many files are remembered; then all are forgotten. A hundred bytes each.
 const MOST: usize = 1 << 16;
@@ -17,8 +18,8 @@ const MOST: usize = 1 << 16;
 /// A file's only name.
 #[derive(Debug)]
 pub struct Named {
-    /// The components of its directory's path below the root.
-    pub dir: Vec<Vec<u8>>,
+    /// Whose directory it lies in.
+    pub user: User,
     /// Its name there.
     pub name: OsString,
 }
@@ -89,12 +90,13 @@ impl Drop for Change<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::template::Layout;
 
     const NODE: Node = Node(7);
 
     fn named() -> Named {
         Named {
-            dir: Vec::new(),
+            user: Layout::parse("%u").unwrap().user_named(b"u").unwrap(),
             name: "L".into(),
         }
     }

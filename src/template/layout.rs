@@ -3,6 +3,8 @@
 //! A layout is accepted only when two users cannot share a path: `%n-%d` is refused. Where that hangs on the user (`a` and
 //! `a@` under `%n@%d`), the users in doubt have no path at all: a wrong user is never given.
 
+use std::cmp::Ordering;
+
 use super::component::{Component, complaint, components};
 use super::error::{ExpandError, Problem, TemplateError};
 use super::inverse::Inverse;
@@ -16,6 +18,19 @@ pub enum LevelKind {
     Hashed,
     /// From the name, or pieces of it.
     Named,
+}
+
+/// Where in the layout a directory lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DirPlace {
+    /// The root (0) or a level above the user directories.
+    Level(usize),
+    /// A user's directory.
+    UserDir(User),
+    /// In the depth of user directories, but no user's name gives this path.
+    Misfit,
+    /// Within a user's directory.
+    Deeper,
 }
 
 /// An invertible template of a relative path.
@@ -115,12 +130,22 @@ impl Layout {
         }
         let name = self.inverse.name(components)?;
         let path = self.names(&name).ok()?;
-        path.iter().eq(components.iter()).then(|| User::new(&name))
+        path.iter()
+            .eq(components.iter())
+            .then(|| User::new(name, path.join(&b'/')))
     }
 
-    /// The user directory, relative to the mount point.
-    pub fn path_of(&self, user: &User) -> Result<Vec<u8>, ExpandError> {
-        Ok(self.names(user.as_bytes())?.join(&b'/'))
+    /// The place of the directory at a path relative to the mount point.
+    pub fn place_of(&self, path: &[Vec<u8>]) -> DirPlace {
+        match path.len().cmp(&self.depth()) {
+            Ordering::Less => DirPlace::Level(path.len()),
+            Ordering::Greater => DirPlace::Deeper,
+            Ordering::Equal => {
+                let components: Vec<&[u8]> = path.iter().map(Vec::as_slice).collect();
+                self.user_of(&components)
+                    .map_or(DirPlace::Misfit, DirPlace::UserDir)
+            }
+        }
     }
 
     /// The user of that name, as the layout tells it: in lower case under `%Lu`, say. An error if there is no path, or no way back from it.

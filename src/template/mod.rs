@@ -26,7 +26,7 @@ mod v24;
 
 pub use error::{ExpandError, Problem, TemplateError};
 pub use index::{IndexTemplate, check_pair};
-pub use layout::{Layout, LevelKind};
+pub use layout::{DirPlace, Layout, LevelKind};
 pub use scan::Syntax;
 pub use user::User;
 

@@ -61,7 +61,7 @@ pub fn after_ghost(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result
 }
 
 fn open(gate: &Gate, state: &UserState, creds: &Creds) -> Result<Option<IndexDir>, Trouble> {
-    let at = gate.index_path(&state.user)?;
+    let at = gate.index_path(state)?;
     IndexDir::open(&at, creds, &gate.mounts, &gate.config.index_fs)
 }
 

@@ -79,7 +79,7 @@ impl<'a> Flight<'a> {
     /// Looks in the order that freshness and the model demand: INDEX, INDEX/L, INDEX/.lasthost.
     fn look(&self, haunted: bool) -> Result<View, Trouble> {
         let gate = self.gate;
-        let at = gate.index_path(&self.state.user)?;
+        let at = gate.index_path(self.state)?;
         let record = self.record(haunted)?;
         let _as = (self.creds.act()).map_err(Trouble::backing("take the caller's rights"))?;
         let Some(dir) = IndexDir::open(&at, self.creds, &gate.mounts, &gate.config.index_fs)?

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -22,7 +21,6 @@ use super::steps::OnStep;
 use super::users::Users;
 use crate::index::Trouble;
 use crate::index::creds::Creds;
-use crate::index::dir::IndexPath;
 use crate::index::guard::MountTable;
 use crate::index::lasthost::Instance;
 use crate::index::pool::Pools;
@@ -245,18 +243,22 @@ impl Gate {
         let due = inner.queue.begin();
         drop(inner);
         if due {
-            let (gate, mount) = (Arc::clone(self), self.mount_of(user));
-            self.pools
-                .run_here(self.spared_threads, mount, move || gate.run_next(&state));
+            self.run_here(state);
         }
+    }
+
+    /// Begins a run on this very thread if it can be spared.
+    fn run_here(self: &Arc<Self>, state: Arc<UserState>) {
+        let (gate, pool) = (Arc::clone(self), self.pool_of(&state));
+        self.pools
+            .run_here(self.spared_threads, &pool, move || gate.run_next(&state));
     }
 
     /// Starts a run for the user unless one is under way.
     pub(super) fn kick(self: &Arc<Self>, state: &Arc<UserState>, inner: &mut Inner) {
         if inner.queue.begin() {
             let (gate, state) = (Arc::clone(self), Arc::clone(state));
-            self.pools
-                .run(self.mount_of(&state.user), move || gate.run_next(&state));
+            self.pool_of(&state).run(move || gate.run_next(&state));
         }
     }
 
@@ -278,7 +280,7 @@ impl Gate {
         let flight = Flight::new(self, state, &creds);
         let outcome = flight.run();
         if outcome.is_ok() {
-            self.server_answers(&state.user);
+            self.server_answers(state);
         }
         self.land(state, outcome);
     }
@@ -341,26 +343,8 @@ impl Gate {
         if late.is_empty() {
             return;
         }
-        self.server_is_silent(&state.user);
+        self.server_is_silent(state);
         self.refuse(state, inner, late);
-    }
-
-    /// One line for all users of a server, however many wait for it.
-    fn server_is_silent(&self, user: &User) {
-        let (mount, trouble) = (
-            self.mount_of(user),
-            Trouble::TimedOut(self.config.check_timeout),
-        );
-        let line = format!("{}: {user}: list index refused: {trouble}", mount.display());
-        let whom = mount.as_os_str().as_encoded_bytes();
-        self.limit.warn(whom, trouble.kind(), &line);
-        self.pools.silent(mount);
-    }
-
-    fn server_answers(&self, user: &User) {
-        if let Some(mount) = self.pools.answers(|| self.mount_of(user)) {
-            log::info!("{}: the server answers again", mount.display());
-        }
     }
 
     /// One clear line for the operator.
@@ -369,36 +353,49 @@ impl Gate {
         self.limit.warn(user.as_bytes(), trouble.kind(), &line);
     }
 
-    /// A handle on a managed file is released; `told` is what the next worker has to know of it.
-    pub fn released(self: &Arc<Self>, state: &Arc<UserState>, pid: u32, told: Option<&Entry>) {
+    /// A handle on a managed file is released; `told` is what the next worker has to know of it. Gives the run that is due
+    /// then, which begins at the latest when it is dropped.
+    pub fn released(
+        self: &Arc<Self>,
+        state: &Arc<UserState>,
+        pid: u32,
+        told: Option<&Entry>,
+    ) -> Option<DueRun> {
         let mut inner = state.release(pid);
         if !inner.has_holders() {
             self.store.usage().left(state.dir(), Stamp::now());
         }
         // Before the fence that may be due now: the journal tells of it after this.
         told.into_iter().for_each(|entry| self.journal.note(entry));
-        self.kick(state, &mut inner);
-    }
-
-    pub(super) fn index_path(&self, user: &User) -> Result<IndexPath, Trouble> {
-        index_path(&self.config, user)
-    }
-
-    fn mount_of(&self, user: &User) -> PathBuf {
-        let path = self
-            .index_path(user)
-            .map(|at| at.path())
-            .unwrap_or_default();
-        self.mounts.point_above(&path).unwrap_or_else(|e| {
-            log::error!("cannot read mountinfo: {e}");
-            PathBuf::from("/")
-        })
+        let due = inner.queue.begin();
+        due.then(|| DueRun(Some((Arc::clone(self), Arc::clone(state)))))
     }
 
     /// How long a run waits for a lock: stock Dovecot holds it for milliseconds, and meanwhile others of
     /// the user's directory wait too.
     pub(super) fn patience(&self) -> Duration {
         (self.config.check_timeout / 4).min(MAX_PATIENCE)
+    }
+}
+
+/// A run that is to begin: dropped, on a thread of the pool.
+#[derive(Default)]
+pub struct DueRun(Option<(Arc<Gate>, Arc<UserState>)>);
+
+impl DueRun {
+    /// Begins it on this very thread if that can be spared: it may wait for NFS then.
+    pub fn run(mut self) {
+        if let Some((gate, state)) = self.0.take() {
+            gate.run_here(state);
+        }
+    }
+}
+
+impl Drop for DueRun {
+    fn drop(&mut self) {
+        if let Some((gate, state)) = self.0.take() {
+            gate.pool_of(&state).run(move || gate.run_next(&state));
+        }
     }
 }
 
@@ -449,17 +446,4 @@ impl Inner {
             .map(|w| w.until)
             .min()
     }
-}
-
-fn index_path(config: &Config, user: &User) -> Result<IndexPath, Trouble> {
-    let path = config
-        .index
-        .expand(user)
-        .map_err(|e| Trouble::NoPath(e.to_string()))?;
-    let base = config.index.literal_prefix().to_owned();
-    let rest = path
-        .strip_prefix(&base)
-        .map_err(|e| Trouble::NoPath(e.to_string()))?
-        .to_owned();
-    Ok(IndexPath { base, rest })
 }

@@ -32,8 +32,7 @@ static NEXT_TMP: AtomicU64 = AtomicU64::new(0);
 
 /// The user's directory; `None` when there is none.
 pub(super) fn dir_of(gate: &Gate, user: &User) -> io::Result<Option<OwnedFd>> {
-    let path = gate.config.layout.path_of(user).map_err(io::Error::other)?;
-    match gate.store.open_path(OsStr::from_bytes(&path)) {
+    match gate.store.open_path(OsStr::from_bytes(user.dir())) {
         Ok(dir) => Ok(Some(dir)),
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(e) => Err(e),
@@ -72,13 +71,18 @@ pub fn read(gate: &Gate, user: &User) -> io::Result<Kept> {
 
 fn read_in(gate: &Gate, dir: &OwnedFd) -> io::Result<Kept> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(dir, LASTHOST, flags, Mode::empty()) {
+    let mut file = match rustix::fs::openat(dir, LASTHOST, flags, Mode::empty()) {
         Ok(file) => File::from(file),
         Err(Errno::NOENT) => return Ok(Kept::Nothing),
         Err(e) => return Err(e.into()),
     };
-    let mut text = Vec::with_capacity(USUAL_LEN);
-    file.take(MAX_LEN as u64).read_to_end(&mut text)?;
+    let mut text = [0; USUAL_LEN];
+    let len = file.read(&mut text)?;
+    if len < text.len() {
+        return Ok(Kept::parse(&text[..len], gate.instance)); // all of it
+    }
+    let mut text = text.to_vec();
+    file.take((MAX_LEN - len) as u64).read_to_end(&mut text)?;
     Ok(Kept::parse(&text, gate.instance))
 }
 
@@ -154,7 +158,7 @@ pub fn purge(gate: &Gate, user: &User) -> io::Result<()> {
 
 /// Removes the user's directory; `false` when something lies in it.
 pub fn remove_directory(gate: &Gate, user: &User) -> io::Result<bool> {
-    let path = gate.config.layout.path_of(user).map_err(io::Error::other)?;
+    let path = user.dir();
     let (level, name) = match path.iter().rposition(|byte| *byte == b'/') {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (&b"."[..], &path[..]),

@@ -17,6 +17,7 @@ pub mod process;
 pub mod pull;
 pub mod record;
 pub mod room;
+mod server;
 pub mod state;
 pub mod steps;
 pub mod users;

@@ -76,7 +76,7 @@ impl Gate {
         else {
             return Ok(None);
         };
-        let at = self.index_path(user).map_err(io::Error::other)?;
+        let at = self.expand_index(user).map_err(io::Error::other)?;
         let mount = self.mounts.point_above(&at.path())?;
         let suspect = Suspect {
             user: user.clone(),
@@ -91,7 +91,7 @@ impl Gate {
     /// Compares on a thread for NFS work, and drops `done` then.
     pub fn compare_in_pool(self: &Arc<Self>, suspect: Suspect, done: impl Send + 'static) {
         let gate = Arc::clone(self);
-        self.pools.run(suspect.mount.clone(), move || {
+        self.pools.of(suspect.mount.clone()).run(move || {
             let _done = done;
             match gate.compare(&suspect) {
                 Ok(Compared::Dropped) => log::info!(

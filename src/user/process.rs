@@ -46,12 +46,11 @@ pub struct Proc;
 
 impl Processes for Proc {
     fn started(&self, pid: u32) -> Option<u64> {
-        parse_stat(&read_proc(pid, "stat").ok()?)
+        read_proc(pid, "stat", parse_stat).ok()?
     }
 
     fn groups(&self, caller: Caller) -> Vec<u32> {
-        let status = read_proc(caller.pid, "status").unwrap_or_default();
-        parse_groups(&status, caller)
+        read_proc(caller.pid, "status", |status| parse_groups(status, caller)).unwrap_or_default()
     }
 }
 
@@ -79,13 +78,17 @@ impl dyn Processes + '_ {
     }
 }
 
-/// A file of `/proc/PID`. The kernel writes it anew for every open; with room for all of it, it is read at once.
-fn read_proc(pid: u32, name: &str) -> std::io::Result<String> {
-    let mut text = Vec::with_capacity(PROC_LEN);
-    File::open(format!("/proc/{pid}/{name}"))?
-        .take(PROC_MAX)
-        .read_to_end(&mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
+/// Has a file of `/proc/PID` parsed. The kernel writes it anew for every open; with room for all of it, it is read at once.
+fn read_proc<T>(pid: u32, name: &str, parse: impl FnOnce(&str) -> T) -> std::io::Result<T> {
+    let mut file = File::open(format!("/proc/{pid}/{name}"))?;
+    let mut text = [0; PROC_LEN];
+    let len = file.read(&mut text)?;
+    if len < text.len() {
+        return Ok(parse(&String::from_utf8_lossy(&text[..len])));
+    }
+    let mut text = text.to_vec();
+    file.take(PROC_MAX).read_to_end(&mut text)?;
+    Ok(parse(&String::from_utf8_lossy(&text)))
 }
 
 /// Field 22 of `/proc/PID/stat`; a zombie has exited. The name in field 2 may hold blanks and parentheses.

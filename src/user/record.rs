@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use crate::index::lasthost::{Identity, Instance, keys};
+use crate::index::lasthost::{Identity, Instance, value};
 
 /// What we last accepted of a user, kept in his directory in the backing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +48,13 @@ impl Record {
     /// Reads a record; `None` for one that is damaged or of a later, incompatible kind: then there is none.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;
-        let keys = keys(text);
         let pulled = text
             .lines()
             .filter_map(|line| line.strip_prefix("pulled "))
             .map(parse_pulled);
         Some(Record {
-            lasthost: Identity::parse(keys.get("lasthost")?)?,
-            instance: Instance::parse(keys.get("instance")?)?,
+            lasthost: Identity::parse(value(text, "lasthost")?)?,
+            instance: Instance::parse(value(text, "instance")?)?,
             pulled: pulled.collect::<Option<_>>()?,
         })
     }

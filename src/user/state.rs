@@ -13,6 +13,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::gate::Waiter;
 use super::ghosts::{BackOff, Ghost, Why};
 use super::process::{Process, Processes};
+use super::server::Server;
 use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::journal::{Entry as Change, Journal, UserPart, Who};
@@ -30,6 +31,7 @@ pub struct UserState {
     inner: Mutex<Inner>,
     /// No operation runs in the directory any more.
     calm: Condvar,
+    pub(super) server: Server,
     journal: Arc<Journal>,
     /// The user's directory; 0 while it is not known.
     dir: AtomicU64,
@@ -158,6 +160,7 @@ impl UserState {
             user,
             inner: Mutex::default(),
             calm: Condvar::new(),
+            server: Server::default(),
             journal,
             dir: AtomicU64::new(0),
             growth: AtomicU64::new(0),

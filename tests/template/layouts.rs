@@ -67,7 +67,7 @@ fn there_and_back(
     assert_eq!(layout.depth(), path.split(|byte| *byte == b'/').count());
     let user = layout.user_named(name).expect("a path");
     assert_eq!(user.as_bytes(), known);
-    assert_eq!(layout.path_of(&user).as_deref(), Ok(path));
+    assert_eq!(user.dir(), path);
     assert_eq!(found(&layout, path).as_deref(), Some(known));
 }
 

@@ -90,7 +90,10 @@ proptest! {
         prop_assert!(named != Err(ExpandError::NoWayBack) || domain.is_empty() || name[0] == b'@');
         if let Ok(user) = named {
             prop_assert!(user.as_bytes().eq_ignore_ascii_case(&name) || user.as_bytes().eq_ignore_ascii_case(local(&name)));
-            let path = layout.path_of(&user).expect("has a path");
+            let path = user.dir().to_vec();
+            // His own name, as the layout tells it, gives the same path.
+            let again = layout.user_named(user.as_bytes());
+            prop_assert_eq!(again.map(|user| user.dir().to_vec()), Ok(path.clone()));
             prop_assert_eq!(layout.user_of(&split(&path)), Some(user));
             for (at, component) in split(&path).iter().enumerate() {
                 prop_assert!(layout.may_be(at + 1, component));
@@ -115,7 +118,8 @@ proptest! {
     fn path_user_path(layout in parsed(), path in vec("[a-c0-9@A-C-]{1,6}", 1..4)) {
         let components: Vec<&[u8]> = path.iter().map(|name| name.as_bytes()).collect();
         if let Some(user) = layout.user_of(&components) {
-            prop_assert_eq!(layout.path_of(&user), Ok(components.join(&b'/')));
+            prop_assert_eq!(user.dir(), components.join(&b'/'));
+            prop_assert_eq!(layout.user_named(user.as_bytes()), Ok(user));
         }
     }
 
