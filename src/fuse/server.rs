@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use fuser::{Session, SessionACL};
@@ -109,8 +109,11 @@ impl Server {
     pub fn run(self) -> std::io::Result<()> {
         let gate = Arc::clone(&self.gate);
         let lives = move || gate.journal().note(&Entry::Survived);
-        let outcome = ended(self.session, &self.dev_fuse, lives)?;
-        if !self.gate.wait_quiet(LAST_FENCES) {
+        let (outcome, at) = ended(self.session, &self.dev_fuse, lives)?;
+        if !self
+            .gate
+            .wait_quiet(LAST_FENCES.saturating_sub(at.elapsed()))
+        {
             log::warn!(
                 "not all fences are set: other hosts may not know of the last changes made here"
             );
@@ -119,13 +122,14 @@ impl Server {
     }
 }
 
-/// Runs the session until it or the mount ends. A reader that waits for a dead NFS server then is not waited for.
+/// Runs the session until it or the mount ends, and tells when that was. A reader that waits for a dead NFS server then is
+/// not waited for.
 /// `lives` is called once the worker has lived a while with what was resent to it.
 fn ended(
     session: Session<Adapter>,
     dev_fuse: &OwnedFd,
     lives: impl FnOnce(),
-) -> std::io::Result<std::io::Result<()>> {
+) -> std::io::Result<(std::io::Result<()>, Instant)> {
     let mut lives = Some(lives);
     let (ends, ended) = mpsc::channel();
     let readers = move || {
@@ -139,10 +143,12 @@ fn ended(
                     lives();
                 }
             }
-            outcome => return Ok(outcome.unwrap_or(Ok(()))), // a panic has been logged
+            outcome => return Ok((outcome.unwrap_or(Ok(())), Instant::now())), // a panic has been logged
         }
     }
-    Ok(ended.recv_timeout(LAST_FENCES).unwrap_or(Ok(())))
+    let at = Instant::now();
+    let outcome = ended.recv_timeout(LAST_FENCES).unwrap_or(Ok(()));
+    Ok((outcome, at))
 }
 
 /// Whether the mount of `dev_fuse` has ended. Asked without waiting: every request would wake who waits in `poll(2)` on `/dev/fuse`.

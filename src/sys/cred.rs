@@ -50,8 +50,10 @@ impl ActAs {
             Some(false) => return Err(io::Error::from_raw_os_error(libc::EBUSY)),
             None => {}
         }
-        our_groups()?; // while they still are ours
-        set_groups(groups)?;
+        // Asked for while they still are ours.
+        if our_groups()? != groups {
+            set_groups(groups)?;
+        }
         ACTING.set(Some((uid, gid, groups.to_vec())));
         let guard = ActAs::guard(false);
         set_fs_ids(uid, gid)?; // an error drops the guard, which goes back
@@ -71,10 +73,13 @@ impl Drop for ActAs {
         if self.nested {
             return;
         }
-        ACTING.set(None);
+        let acted = ACTING.take();
         let back = || {
             set_fs_ids(0, 0)?;
-            set_groups(our_groups()?)
+            match our_groups()? {
+                ours if acted.is_some_and(|ids| ids.2 == ours) => Ok(()), // they were never others
+                ours => set_groups(ours),
+            }
         };
         if back().is_err() {
             std::process::abort();
@@ -211,6 +216,19 @@ mod tests {
             assert!(std::fs::read(&secret).is_ok(), "root again");
             let made = std::fs::metadata(dir.path().join("mine")).unwrap();
             assert_eq!((made.uid(), made.gid()), (1234, 1235));
+        });
+    }
+
+    #[test]
+    fn groups_are_the_others_and_then_ours_again() {
+        as_root(|| {
+            let ours = our_groups().unwrap();
+            for groups in [ours, &[4711], &[]] {
+                let acting = ActAs::new(1234, 1235, groups).unwrap();
+                assert_eq!(current_groups().unwrap(), groups);
+                drop(acting);
+                assert_eq!(current_groups().unwrap(), ours);
+            }
         });
     }
 

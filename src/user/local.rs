@@ -161,7 +161,7 @@ pub fn remove_directory(gate: &Gate, user: &User) -> io::Result<bool> {
     let path = user.dir();
     let (level, name) = match path.iter().rposition(|byte| *byte == b'/') {
         Some(at) => (&path[..at], &path[at + 1..]),
-        None => (&b"."[..], &path[..]),
+        None => (&b"."[..], path),
     };
     let level = gate.store.open_path(OsStr::from_bytes(level))?;
     let name = CString::new(name)?;
