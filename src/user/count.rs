@@ -1,5 +1,6 @@
 //! Counting what lies in a user's directory.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,7 +28,8 @@ const DEEPEST: usize = 8;
 pub struct Counted {
     /// How much.
     pub bytes: Bytes,
-    /// When its record was last touched, else the directory changed: when the user was last here, as far as files tell.
+    /// When the user was last here, as far as files tell: his record was touched; where there is none, as a worker that dies
+    /// while it drops them leaves it, the last of the others was written; where there is nothing, the directory changed.
     pub last: Stamp,
     /// Since when there are names that are there for moments only, the oldest of them: locks, and files on their way to their
     /// place.
@@ -74,7 +76,7 @@ impl Gate {
     /// # Errors
     /// When it cannot be looked through.
     pub fn count_in(&self, dir: &OwnedFd) -> io::Result<Counted> {
-        let counted = self.look_through(dir)?;
+        let counted = look_through(&self.config.prefixes, dir)?;
         let (node, usage) = (self.store.node_of(dir)?, self.store.usage());
         usage.counted(node, counted.last, counted.bytes);
         if let Some(since) = counted.passing {
@@ -82,43 +84,51 @@ impl Gate {
         }
         Ok(counted)
     }
+}
 
-    fn look_through(&self, dir: &OwnedFd) -> io::Result<Counted> {
-        let mut counted = Counted {
-            last: Stamp::at(File::from(dir.try_clone()?).metadata()?.modified()?),
-            ..Counted::default()
-        };
-        for entry in Dir::read_from(dir)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
-            }
-            let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => stat,
-                Err(rustix::io::Errno::NOENT) => continue, // meanwhile
-                Err(e) => return Err(e.into()),
-            };
-            if is_directory(&stat) {
-                counted.bytes.plain += INODE + plain_below(dir, name, DEEPEST)?;
-                continue;
-            }
-            let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
-            let managed = is_managed(&self.config.prefixes, name);
-            if name == LASTHOST {
-                counted.last = Stamp::of(stat.st_mtime as i64, stat.st_mtime_nsec as i64);
-            }
-            if managed && is_passing(name) {
-                let since = counted.passing.unwrap_or(Stamp(u64::MAX));
-                counted.passing = Some(since.min(changed(&stat)));
-            }
-            match managed || name == LASTHOST {
-                true => counted.bytes.managed += size_of(&stat),
-                false => counted.bytes.plain += size_of(&stat),
-            }
+/// Counts what lies in a user's directory, where these are the prefixes.
+///
+/// # Errors
+/// When it cannot be looked through.
+pub fn look_through(prefixes: &[OsString], dir: &OwnedFd) -> io::Result<Counted> {
+    let (mut counted, mut record, mut written) = (Counted::default(), None, None);
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
         }
-        Ok(counted)
+        let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(rustix::io::Errno::NOENT) => continue, // meanwhile
+            Err(e) => return Err(e.into()),
+        };
+        if is_directory(&stat) {
+            counted.bytes.plain += INODE + plain_below(dir, name, DEEPEST)?;
+            continue;
+        }
+        let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
+        let managed = is_managed(prefixes, name);
+        let modified = Some(Stamp::of(stat.st_mtime as i64, stat.st_mtime_nsec as i64));
+        match name == LASTHOST {
+            true => record = modified,
+            false if managed => written = written.max(modified),
+            false => {}
+        }
+        if managed && is_passing(name) {
+            let since = counted.passing.unwrap_or(Stamp(u64::MAX));
+            counted.passing = Some(since.min(changed(&stat)));
+        }
+        match managed || name == LASTHOST {
+            true => counted.bytes.managed += size_of(&stat),
+            false => counted.bytes.plain += size_of(&stat),
+        }
     }
+    counted.last = match record.or(written) {
+        Some(last) => last,
+        None => Stamp::at(File::from(dir.try_clone()?).metadata()?.modified()?),
+    };
+    Ok(counted)
 }
 
 fn is_directory(stat: &Stat) -> bool {
@@ -162,6 +172,27 @@ fn plain_below(above: impl AsFd, name: &std::ffi::CStr, levels: usize) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_record_tells_when_he_was_here_and_else_what_is_left_of_the_others() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let last = || {
+            let opened = File::open(dir.path()).expect("open").into();
+            look_through(&["L".into()], &opened).expect("counted").last
+        };
+        let made = |name: &str, at: u64| {
+            let file = File::create(dir.path().join(name)).expect("a file");
+            let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(at);
+            file.set_modified(at).expect("utimensat");
+        };
+        made("plain", 9);
+        assert!(last() > Stamp(1_000_000), "that of the directory");
+        made("L", 2);
+        made("L.log", 3);
+        assert_eq!(last(), Stamp(3000));
+        made(LASTHOST, 1);
+        assert_eq!(last(), Stamp(1000));
+    }
 
     #[test]
     fn a_file_takes_whole_pages_and_an_inode_at_least() {
