@@ -73,7 +73,7 @@ impl Keeper {
     /// Told to the journal when it is done, so that the next worker need not remove again.
     fn walk(self, swept: bool) {
         let began = Instant::now();
-        let gate = Arc::clone(&self.gate);
+        let (gate, store) = (Arc::clone(&self.gate), Arc::clone(&self.store));
         let mut walk = Walk {
             config: self.config,
             store: self.store,
@@ -81,7 +81,9 @@ impl Keeper {
             swept,
             pace: Pace::begin(),
         };
-        match walk.run() {
+        let walked = walk.run();
+        let all = walked.is_ok();
+        match walked {
             Ok(0) => {}
             Ok(users) => log::info!(
                 "removed what an earlier mount had left of {users} users, in {:.1?}",
@@ -90,6 +92,7 @@ impl Keeper {
             Err(e) => log::error!("cannot count what lies in the backing: {e}"),
         }
         gate.journal().note(&Entry::Swept);
+        store.usage().walked(all);
     }
 
     fn keep(self) {

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::FileType;
@@ -31,29 +31,19 @@ impl Walk {
     /// # Errors
     /// When a directory cannot be read.
     pub fn run(&mut self) -> io::Result<u64> {
-        let swept = self.levels(&PathBuf::new(), 0)?;
-        self.store.usage().all_counted();
+        let (store, depth) = (Arc::clone(&self.store), self.config.layout.depth());
+        let mut swept = 0;
+        user_dirs(&store, depth, &mut |dir| {
+            swept += u64::from(self.user(dir)?);
+            Ok(())
+        })?;
         Ok(swept)
-    }
-
-    /// Walks what is below `dir`, which is so deep in the layout.
-    fn levels(&mut self, dir: &Path, depth: usize) -> io::Result<u64> {
-        if depth == self.config.layout.depth() {
-            return Ok(u64::from(self.user(dir)?));
-        }
-        let mut users = 0;
-        for name in self.directories(dir)? {
-            if depth > 0 || name != PRIVATE_DIR {
-                users += self.levels(&dir.join(name), depth + 1)?;
-            }
-        }
-        Ok(users)
     }
 
     fn user(&mut self, dir: &Path) -> io::Result<bool> {
         self.pace.rest();
         let dropped = !self.swept && self.drop_leftovers(dir)?;
-        if let Some(open) = self.open(dir)? {
+        if let Some(open) = open(&self.store, dir)? {
             self.gate.count_in(&open)?;
         }
         Ok(dropped)
@@ -66,31 +56,62 @@ impl Walk {
             None => Ok(false), // nobody's
         }
     }
+}
 
-    fn directories(&self, dir: &Path) -> io::Result<Vec<OsString>> {
-        let dir = match dir.as_os_str().is_empty() {
-            true => Path::new("."),
-            false => dir,
-        };
-        let Some(opened) = self.open(dir)? else {
-            return Ok(Vec::new()); // meanwhile
-        };
-        let mut names = Vec::new();
-        for entry in rustix::fs::Dir::read_from(&opened)? {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if entry.file_type() == FileType::Directory && !matches!(name, b"." | b"..") {
-                names.push(OsStr::from_bytes(name).to_owned());
-            }
-        }
-        Ok(names)
+/// Calls `visit` with each directory that is `depth` levels deep in the backing, as users' directories are. The private one
+/// is none.
+///
+/// # Errors
+/// When a directory cannot be read, and those of `visit`.
+pub fn user_dirs(
+    store: &Store,
+    depth: usize,
+    visit: &mut dyn FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    below(store, Path::new(""), depth, visit)
+}
+
+fn below(
+    store: &Store,
+    dir: &Path,
+    levels: usize,
+    visit: &mut dyn FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    if levels == 0 {
+        return visit(dir);
     }
-
-    fn open(&self, dir: &Path) -> io::Result<Option<OwnedFd>> {
-        match self.store.open_path(dir) {
-            Ok(opened) => Ok(Some(opened)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
+    for name in directories(store, dir)? {
+        let at_root = dir.as_os_str().is_empty();
+        if !at_root || name != PRIVATE_DIR {
+            below(store, &dir.join(name), levels - 1, visit)?;
         }
+    }
+    Ok(())
+}
+
+fn directories(store: &Store, dir: &Path) -> io::Result<Vec<OsString>> {
+    let dir = match dir.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => dir,
+    };
+    let Some(opened) = open(store, dir)? else {
+        return Ok(Vec::new()); // meanwhile
+    };
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&opened)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if entry.file_type() == FileType::Directory && !matches!(name, b"." | b"..") {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
+}
+
+fn open(store: &Store, dir: &Path) -> io::Result<Option<OwnedFd>> {
+    match store.open_path(dir) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
     }
 }

@@ -12,6 +12,9 @@ use parking_lot::Mutex;
 
 use super::Node;
 
+/// The last of all nodes.
+const LAST: Node = Node(u64::MAX);
+
 /// A moment, milliseconds since 1970: the host's clock, since it is compared with the times of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(pub u64);
@@ -106,6 +109,8 @@ struct Table {
     bytes: u64,
     /// What the worker before had counted, until all has been counted anew, bytes.
     inherited: u64,
+    /// Whether the first walk has counted all; `None` while it is under way.
+    walked: Option<bool>,
 }
 
 impl Table {
@@ -190,17 +195,44 @@ impl Usage {
         }
     }
 
-    /// The worker before had counted so many bytes. They count until all has been counted anew: [`Usage::all_counted`].
+    /// The worker before had counted so many bytes. They count until all has been counted anew: [`Usage::walked`].
     pub fn inherit(&self, bytes: u64) {
         self.table.lock().inherited = bytes;
     }
 
-    /// Every directory has been counted by this worker.
-    pub fn all_counted(&self) {
+    /// The first walk through the backing is over: every directory has been counted by this worker, or not all could be.
+    pub fn walked(&self, all: bool) {
         let mut table = self.table.lock();
-        table.inherited = 0;
+        table.walked = Some(all);
+        if all {
+            table.inherited = 0;
+        }
         // It has grown by doubling.
         table.users.shrink_to_fit();
+    }
+
+    /// Whether every directory has been counted; `None` while that is under way.
+    pub fn is_walked(&self) -> Option<bool> {
+        self.table.lock().walked
+    }
+
+    /// How many, of the next `most` after `mark` of those who have something to evict, were here at `before` at the latest;
+    /// and where to go on, unless that was all.
+    pub fn older(
+        &self,
+        before: Stamp,
+        mark: (Stamp, Node),
+        most: usize,
+    ) -> (u64, Option<(Stamp, Node)>) {
+        let table = self.table.lock();
+        let range = (Bound::Excluded(mark), Bound::Included((before, LAST)));
+        // One that is used meanwhile may have passed the end.
+        let old = (mark < (before, LAST)).then(|| table.full.range(range).take(most));
+        let (mut count, mut last) = (0, None);
+        for mark in old.into_iter().flatten() {
+            (count, last) = (count + 1, Some(*mark));
+        }
+        (count, last.filter(|_| count == most as u64))
     }
 
     /// What one user has, without what has not been counted yet, bytes.
@@ -284,6 +316,15 @@ mod tests {
         all
     }
 
+    fn older(usage: &Usage, before: Stamp) -> u64 {
+        let (mut mark, mut all) = (Some((Stamp(0), Node(0))), 0);
+        while let Some(from) = mark {
+            let (count, next) = usage.older(before, from, 2);
+            (all, mark) = (all + count, next);
+        }
+        all
+    }
+
     proptest! {
         #[test]
         fn it_says_what_a_plain_list_says(ops in prop::collection::vec(op(), 0..60)) {
@@ -316,6 +357,8 @@ mod tests {
             sorted.sort_unstable();
             let (full, bare): (Vec<_>, Vec<_>) = sorted.into_iter().partition(|(_, _, bytes)| *bytes > 0);
             prop_assert_eq!(usage.users(), full.len() as u64);
+            let old = full.iter().filter(|(last, ..)| *last <= 50).count();
+            prop_assert_eq!(older(&usage, Stamp(50)), old as u64);
             prop_assert_eq!(walk(|mark| usage.after(mark)), full);
             prop_assert_eq!(walk(|mark| usage.bare_after(mark)), bare);
         }
@@ -330,7 +373,7 @@ mod tests {
         assert_eq!(usage.bytes(), 105);
         usage.emptied(Node(1));
         assert_eq!(usage.bytes(), 75);
-        usage.all_counted();
+        usage.walked(true);
         assert_eq!(usage.bytes(), 5);
         usage.grown(5);
         assert_eq!(usage.bytes(), 0);
