@@ -1,33 +1,43 @@
-//! What is said on the control socket. Pure.
+//! What is said on the control sockets. Pure.
 //!
-//! One request, one answer, each a JSON object on one line that names the protocol's number. Fields may be added without a
+//! One request, one answer or several, each a JSON object on one line that names the protocol's number. Fields may be added without a
 //! new number, and who does not know them passes over them: a supervisor is often older than the tool that asks it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+pub use super::clean::{Clean, Named, Outcome, Step, Who};
+
 /// Grows when an older side would misunderstand a newer one.
 pub const PROTOCOL: u32 = 1;
 /// A longer request is none of ours, bytes.
-pub const LONGEST_REQUEST: usize = 4096;
+pub const LONGEST_REQUEST: usize = 64 << 10;
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Command {
     /// What the supervisor knows.
     Status,
     /// Have the program that is installed now serve. Answered once it serves, or has been refused.
     Upgrade,
+    /// Of the worker: drop the list indexes of idle users. Answered step by step.
+    Clean(Clean),
 }
 
 /// A request.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Request {
-    protocol: u32,
     #[serde(flatten)]
     command: Command,
+}
+
+#[derive(Serialize)]
+struct Asked<'a> {
+    protocol: u32,
+    #[serde(flatten)]
+    command: &'a Command,
 }
 
 #[derive(Debug, Deserialize)]
@@ -36,11 +46,17 @@ struct Protocol {
 }
 
 /// An answer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Response {
-    protocol: u32,
     #[serde(flatten)]
     answer: Answer,
+}
+
+#[derive(Serialize)]
+struct Said<'a> {
+    protocol: u32,
+    #[serde(flatten)]
+    answer: &'a Answer,
 }
 
 /// What comes back.
@@ -49,6 +65,10 @@ struct Response {
 pub enum Answer {
     /// It is so, or is so now.
     Status(Box<Status>),
+    /// So much has been cleaned since the line before; more lines follow.
+    Step(Step),
+    /// The same, and that was all.
+    Cleaned(Step),
     /// It is not done, and why.
     Error(String),
 }
@@ -111,9 +131,9 @@ impl Process {
 ///
 /// # Errors
 /// None that a [`Command`] could cause.
-pub fn request(command: Command) -> serde_json::Result<String> {
+pub fn request(command: &Command) -> serde_json::Result<String> {
     let protocol = PROTOCOL;
-    line(&Request { protocol, command })
+    line(&Asked { protocol, command })
 }
 
 /// What a request's line asks for.
@@ -125,7 +145,7 @@ pub fn read_request(bytes: &[u8]) -> Result<Command, String> {
     let Protocol { protocol } = serde_json::from_slice(bytes).map_err(not_understood)?;
     if protocol != PROTOCOL {
         return Err(format!(
-            "protocol {protocol} is not spoken here, but {PROTOCOL}: the supervisor is {}",
+            "protocol {protocol} is not spoken here, but {PROTOCOL}: who answers is {}",
             env!("CARGO_PKG_VERSION")
         ));
     }
@@ -137,9 +157,9 @@ pub fn read_request(bytes: &[u8]) -> Result<Command, String> {
 ///
 /// # Errors
 /// None that an [`Answer`] could cause.
-pub fn response(answer: Answer) -> serde_json::Result<String> {
+pub fn response(answer: &Answer) -> serde_json::Result<String> {
     let protocol = PROTOCOL;
-    line(&Response { protocol, answer })
+    line(&Said { protocol, answer })
 }
 
 /// What a supervisor has answered.
@@ -164,7 +184,7 @@ mod tests {
     #[case(Command::Status, "{\"protocol\":1,\"command\":\"status\"}\n")]
     #[case(Command::Upgrade, "{\"protocol\":1,\"command\":\"upgrade\"}\n")]
     fn a_request_is_one_line(#[case] command: Command, #[case] expected: &str) {
-        let said = request(command).expect("a line");
+        let said = request(&command).expect("a line");
         assert_eq!(said, expected);
         assert_eq!(read_request(said.as_bytes()), Ok(command));
     }
@@ -203,9 +223,10 @@ mod tests {
         };
         for answer in [
             Answer::Status(Box::new(status)),
+            Answer::Cleaned(Step::default()),
             Answer::Error("no\nindeed".to_owned()),
         ] {
-            let said = response(answer.clone()).expect("a line");
+            let said = response(&answer).expect("a line");
             assert_eq!(said.matches('\n').count(), 1);
             assert_eq!(read_response(said.as_bytes()).expect("understood"), answer);
         }

@@ -1,4 +1,4 @@
-//! The supervisor's side of the control socket.
+//! The answering side of a control socket.
 //!
 //! One thread takes clients, one for each client answers it. All of it is bounded: how many clients, how long a request, how
 //! long one may take to write or read. What a client does wrong is the client's trouble alone.
@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use rustix::fs::AtFlags;
 use rustix::io::Errno;
 
-use super::NAME;
 use super::protocol::{self, Answer, Command, LONGEST_REQUEST};
 
 /// So many are answered at a time; one more finds the connection closed.
@@ -30,49 +29,67 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Socket {
     private: OwnedFd,
+    name: &'static str,
+}
+
+/// A client who is being answered.
+#[derive(Debug)]
+pub struct Client(UnixStream);
+
+impl Client {
+    /// Says something before the answer.
+    ///
+    /// # Errors
+    /// When the client has gone, or does not read.
+    pub fn say(&mut self, answer: &Answer) -> io::Result<()> {
+        self.0.write_all(protocol::response(answer)?.as_bytes())
+    }
 }
 
 impl Socket {
-    /// Listens in `private`, the backing's private directory, and has `answer` called for what is asked, in a thread for each
-    /// client.
+    /// Listens in `private`, the backing's private directory, under `name`, and has `answer` called for what is asked, in a
+    /// thread for each client.
     ///
     /// # Errors
     /// As `bind(2)`, or when no thread can be started.
     pub fn listen(
         private: OwnedFd,
-        answer: impl Fn(Command) -> Answer + Send + Sync + 'static,
+        name: &'static str,
+        answer: impl Fn(Command, &mut Client) -> Answer + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        // What is there is of a supervisor before this one: whoever listens holds the backing's lock.
-        match rustix::fs::unlinkat(&private, NAME, AtFlags::empty()) {
+        let new = format!("{name}.new");
+        match rustix::fs::unlinkat(&private, &new, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(error.into()),
         }
-        let path = within(&private);
+        let path = within(&private, &new);
         let listener = UnixListener::bind(&path)?;
         std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
+        // What is there is of one before this one: whoever listens holds the backing's lock.
+        rustix::fs::renameat(&private, &new, &private, name)?;
         let answer = Arc::new(answer);
         let take = move || take_clients(&listener, &answer);
         Builder::new().name("control".to_owned()).spawn(take)?;
-        Ok(Socket { private })
+        Ok(Socket { private, name })
     }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if let Err(error) = rustix::fs::unlinkat(&self.private, NAME, AtFlags::empty()) {
+        if let Err(error) = rustix::fs::unlinkat(&self.private, self.name, AtFlags::empty()) {
             log::debug!("the control socket: {error}");
         }
     }
 }
 
 /// A path that is short, however long that of the backing is: a socket's has 107 bytes at most.
-pub(super) fn within(private: &OwnedFd) -> PathBuf {
-    format!("/proc/self/fd/{}/{NAME}", private.as_raw_fd()).into()
+pub(super) fn within(private: &OwnedFd, name: &str) -> PathBuf {
+    format!("/proc/self/fd/{}/{name}", private.as_raw_fd()).into()
 }
 
 fn take_clients<F>(listener: &UnixListener, answer: &Arc<F>)
 where
-    F: Fn(Command) -> Answer + Send + Sync + 'static,
+    F: Fn(Command, &mut Client) -> Answer + Send + Sync + 'static,
 {
     // One for each client besides our own.
     let clients = Arc::new(());
@@ -99,24 +116,26 @@ where
     }
 }
 
-fn serve(mut client: UnixStream, answer: &impl Fn(Command) -> Answer) -> io::Result<()> {
+fn serve(
+    mut client: UnixStream,
+    answer: &impl Fn(Command, &mut Client) -> Answer,
+) -> io::Result<()> {
     let peer = rustix::net::sockopt::socket_peercred(&client)?;
-    let answer = match (peer.uid.is_root(), read_line(&mut client, PATIENCE)?) {
-        (false, _) => Answer::Error("only root is answered".to_owned()),
-        (true, line) => match protocol::read_request(&line) {
-            Ok(command) => answer(command),
-            Err(error) => Answer::Error(error),
-        },
-    };
-    let said = protocol::response(answer)?;
+    let line = read_line(&mut client, PATIENCE)?;
     client.set_write_timeout(Some(PATIENCE))?;
-    client.write_all(said.as_bytes())
+    let mut client = Client(client);
+    let answer = match (peer.uid.is_root(), protocol::read_request(&line)) {
+        (false, _) => Answer::Error("only root is answered".to_owned()),
+        (true, Ok(command)) => answer(command, &mut client),
+        (true, Err(error)) => Answer::Error(error),
+    };
+    client.say(&answer)
 }
 
 /// A line without its end, or what was written before the end of all, within `patience` in all.
 fn read_line(client: &mut UnixStream, patience: Duration) -> io::Result<Vec<u8>> {
     let until = Instant::now() + patience;
-    let (mut line, mut bytes) = (Vec::new(), [0; LONGEST_REQUEST]);
+    let (mut line, mut bytes) = (Vec::new(), [0; 4096]);
     while line.len() <= LONGEST_REQUEST {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -136,16 +155,26 @@ fn read_line(client: &mut UnixStream, patience: Duration) -> io::Result<Vec<u8>>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::SUPERVISOR;
 
     fn listen() -> (tempfile::TempDir, Socket) {
         let dir = tempfile::tempdir().expect("a directory");
         let private = std::fs::File::open(dir.path()).expect("open").into();
-        let answer = |command| Answer::Error(format!("{command:?}"));
-        (dir, Socket::listen(private, answer).expect("a socket"))
+        let answer = |command, client: &mut Client| {
+            // Who has gone does not hear it.
+            let _ = client.say(&Answer::Error("begun".to_owned()));
+            Answer::Error(format!("{command:?}"))
+        };
+        let socket = Socket::listen(private, SUPERVISOR, answer).expect("a socket");
+        (dir, socket)
+    }
+
+    fn connect(socket: &Socket) -> UnixStream {
+        UnixStream::connect(within(&socket.private, SUPERVISOR)).expect("connected")
     }
 
     fn ask(socket: &Socket, said: &[u8]) -> String {
-        let mut client = UnixStream::connect(within(&socket.private)).expect("connected");
+        let mut client = connect(socket);
         client.write_all(said).expect("written");
         let mut answer = String::new();
         client.read_to_string(&mut answer).expect("answered");
@@ -155,18 +184,16 @@ mod tests {
     #[test]
     fn who_hangs_or_talks_nonsense_keeps_nobody_from_an_answer() {
         let (dir, socket) = listen();
-        let mode = std::fs::metadata(dir.path().join(NAME)).expect("stat");
+        let mode = std::fs::metadata(dir.path().join(SUPERVISOR)).expect("stat");
         assert_eq!(mode.permissions().mode() & 0o777, 0o600);
-        let silent: Vec<_> = (0..CLIENTS - 4)
-            .map(|_| UnixStream::connect(within(&socket.private)).expect("connected"))
-            .collect();
+        let silent: Vec<_> = (0..CLIENTS - 4).map(|_| connect(&socket)).collect();
         assert!(ask(&socket, b"nonsense\n").contains("not understood"));
         // One that goes before it is answered.
-        let mut gone = UnixStream::connect(within(&socket.private)).expect("connected");
+        let mut gone = connect(&socket);
         gone.write_all(b"{\"protocol\":1,\"command\":\"status\"}\n")
             .expect("written");
         drop(gone);
-        let said = protocol::request(Command::Status).expect("a line");
+        let said = protocol::request(&Command::Status).expect("a line");
         assert!(ask(&socket, said.as_bytes()).contains("Status"));
         drop(silent);
     }
@@ -174,21 +201,19 @@ mod tests {
     #[test]
     fn a_request_without_end_is_cut_off() {
         let (_dir, socket) = listen();
-        let mut client = UnixStream::connect(within(&socket.private)).expect("connected");
+        let mut client = connect(&socket);
         // Written until nobody reads any more.
         while client.write_all(&[b'x'; 1000]).is_ok() {}
-        let said = protocol::request(Command::Upgrade).expect("a line");
+        let said = protocol::request(&Command::Upgrade).expect("a line");
         assert!(ask(&socket, said.as_bytes()).contains("Upgrade"));
     }
 
     #[test]
     fn one_too_many_is_turned_away_and_the_others_are_answered_later() {
         let (_dir, socket) = listen();
-        let said = protocol::request(Command::Status).expect("a line");
-        let mut silent: Vec<_> = (0..CLIENTS)
-            .map(|_| UnixStream::connect(within(&socket.private)).expect("connected"))
-            .collect();
-        let mut more = UnixStream::connect(within(&socket.private)).expect("connected");
+        let said = protocol::request(&Command::Status).expect("a line");
+        let mut silent: Vec<_> = (0..CLIENTS).map(|_| connect(&socket)).collect();
+        let mut more = connect(&socket);
         let mut answer = Vec::new();
         // Closed without an answer; reset, where what it said was not read.
         let _ = more.write_all(said.as_bytes());
@@ -203,10 +228,32 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_may_have_several_lines_and_a_socket_takes_the_place_of_the_one_before() {
+        let (dir, before) = listen();
+        let private = std::fs::File::open(dir.path()).expect("open").into();
+        let answer = |_, _: &mut Client| Answer::Error("the next".to_owned());
+        let next = Socket::listen(private, SUPERVISOR, answer).expect("a socket");
+        let said = protocol::request(&Command::Status).expect("a line");
+        let answer = ask(&before, said.as_bytes());
+        assert_eq!(answer, "{\"protocol\":1,\"error\":\"the next\"}\n");
+        drop((before, next));
+        let (_dir, socket) = listen();
+        let answer = ask(&socket, said.as_bytes());
+        let lines: Vec<_> = answer.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                r#"{"protocol":1,"error":"begun"}"#,
+                r#"{"protocol":1,"error":"Status"}"#
+            ]
+        );
+    }
+
+    #[test]
     fn the_socket_goes_with_its_owner() {
         let (dir, socket) = listen();
         drop(socket);
-        assert!(!dir.path().join(NAME).exists());
+        assert!(!dir.path().join(SUPERVISOR).exists());
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub fn output(program: &str, args: &[&str], within: Duration) -> io::Result<Stri
 }
 
 /// What `work` gives, unless it takes longer.
-fn in_thread<T: Send + 'static>(
+pub fn in_thread<T: Send + 'static>(
     within: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {

@@ -1,7 +1,8 @@
-//! The command line of `listindexctl`, which asks supervisors and looks after mount points.
+//! The command line of `listindexctl`, which asks those who serve, and looks after mount points and backings.
 
 mod bounded;
 mod check;
+mod clean;
 mod mounts;
 mod point;
 mod status;
@@ -53,6 +54,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Drops the list indexes of users who have not been here for long
+    Clean(clean::Args),
     /// Makes it harmless that nothing is mounted on MOUNTPOINT
     Prepare { mountpoint: PathBuf },
     /// Unmounts once nobody uses the mount, and in any case after a while
@@ -94,6 +97,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
             print(&report.lines(), &report, json)?;
             Ok(report.exit())
         }
+        Command::Clean(args) => clean::run(&args),
         Command::Prepare { mountpoint } => point::prepare(&absolute(&mountpoint)?),
         Command::Unmount { mountpoint, within } => {
             point::unmount(&mounts::find(mountpoint.as_deref())?, within)
@@ -113,7 +117,7 @@ fn print(lines: &str, all: &impl serde::Serialize, json: bool) -> Result<Exit, F
 
 fn upgrade(mount: &Served) -> Result<Exit, Failure> {
     match ask(mount, protocol::Command::Upgrade, UPGRADE_WITHIN)? {
-        Answer::Status(status) => {
+        Ok(status) => {
             let worker = status.worker.as_ref();
             let version = worker.map_or("unknown", |worker| &worker.version);
             let point = mount.point.display();
@@ -123,7 +127,7 @@ fn upgrade(mount: &Served) -> Result<Exit, Failure> {
                 false,
             )
         }
-        Answer::Error(why) => Err(Failure::new(
+        Err(why) => Err(Failure::new(
             Exit::Usage,
             format!("{}: {why}", mount.point.display()),
         )),
@@ -132,15 +136,24 @@ fn upgrade(mount: &Served) -> Result<Exit, Failure> {
 
 /// What the supervisor knows.
 fn status_of(mount: &Served) -> Result<Status, Failure> {
-    match ask(mount, protocol::Command::Status, STATUS_WITHIN)? {
-        Answer::Status(status) => Ok(*status),
-        Answer::Error(why) => Err(Failure::system(format!("{}: {why}", mount.point.display()))),
-    }
+    ask(mount, protocol::Command::Status, STATUS_WITHIN)?
+        .map_err(|why| Failure::system(format!("{}: {why}", mount.point.display())))
 }
 
-fn ask(mount: &Served, command: protocol::Command, within: Duration) -> Result<Answer, Failure> {
-    client::ask(&mount.backing, command, within)
-        .map_err(|error| Failure::system(mounts::why_silent(mount, &error)))
+/// What the supervisor answers: its status, or why it does not do what it was asked for.
+fn ask(
+    mount: &Served,
+    command: protocol::Command,
+    within: Duration,
+) -> Result<Result<Status, String>, Failure> {
+    match client::ask(&mount.backing, &command, within) {
+        Ok(Answer::Status(status)) => Ok(Ok(*status)),
+        Ok(Answer::Error(why)) => Ok(Err(why)),
+        Ok(Answer::Step(_) | Answer::Cleaned(_)) => {
+            Ok(Err("an answer to another question".to_owned()))
+        }
+        Err(error) => Err(Failure::system(mounts::why_silent(mount, &error))),
+    }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {

@@ -81,7 +81,8 @@ pub fn backing(path: &Path, wanted: BackingFs) -> Result<OwnedFd, Failure> {
     opened
 }
 
-fn open_backing(path: &Path, wanted: BackingFs) -> Result<OwnedFd, Failure> {
+/// The same of one that must be there.
+pub fn open_backing(path: &Path, wanted: BackingFs) -> Result<OwnedFd, Failure> {
     let name = path.display();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| {

@@ -23,6 +23,8 @@ const DIRECTORY: &str = ".listindexfs";
 /// After `umount` its daemon needs a moment to end, after SIGTERM up to ten seconds, and
 /// `umount X; mount X` is to work.
 const ENDING: Duration = Duration::from_secs(12);
+/// In the lock file.
+const CLEANS: &[u8] = b"cleans";
 const POLL: Duration = Duration::from_millis(20);
 
 /// The lock, held until this is dropped.
@@ -37,6 +39,15 @@ impl Lock {
 
     /// Takes the lock of `backing`, an open directory, for a mount on `mountpoint`.
     pub fn take(backing: &OwnedFd, path: &Path, mountpoint: &Path) -> Result<Self, Failure> {
+        Self::take_for(backing, path, &Use::Mount(mountpoint.to_owned()))
+    }
+
+    /// The same to clean it, where it is not mounted.
+    pub fn take_to_clean(backing: &OwnedFd, path: &Path) -> Result<Self, Failure> {
+        Self::take_for(backing, path, &Use::Clean)
+    }
+
+    fn take_for(backing: &OwnedFd, path: &Path, purpose: &Use) -> Result<Self, Failure> {
         let mut file = open(backing).map_err(|error| {
             let file = path.join(DIRECTORY).join("lock");
             Failure::system(format!("cannot open {}: {error}", file.display()))
@@ -61,7 +72,7 @@ impl Lock {
                 }
             }
         }
-        Holder::write(&mut file, mountpoint)
+        Holder::write(&mut file, purpose)
             .map_err(|error| Failure::system(format!("cannot write the lock file: {error}")))?;
         Ok(Self(file))
     }
@@ -83,6 +94,12 @@ pub fn supervisor_of(backing: &Path) -> Option<u32> {
     Holder::read(&mut file).pid
 }
 
+/// Whether the lock file of `backing` names somebody who cleans it. Says something only while the lock is held.
+pub fn is_for_cleaning(backing: &Path) -> bool {
+    let file = File::open(backing.join(DIRECTORY).join("lock"));
+    file.is_ok_and(|mut file| Holder::read(&mut file).purpose == Some(Use::Clean))
+}
+
 fn open(backing: &OwnedFd) -> Result<File, Errno> {
     match mkdirat(backing, DIRECTORY, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -99,17 +116,32 @@ fn open(backing: &OwnedFd) -> Result<File, Errno> {
     openat(&directory, "lock", flags, Mode::RUSR | Mode::WUSR).map(File::from)
 }
 
-/// What the lock file says of its holder: `pid N`, then `mountpoint PATH`.
+/// What the lock file says of its holder: `pid N`, then `mountpoint PATH` or `cleans`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Holder {
     pid: Option<u32>,
-    mountpoint: Option<PathBuf>,
+    purpose: Option<Use>,
+}
+
+/// What the lock is held for.
+#[derive(Debug, PartialEq, Eq)]
+enum Use {
+    /// A mount on this path.
+    Mount(PathBuf),
+    /// `listindexctl clean`.
+    Clean,
 }
 
 impl Holder {
-    fn write(file: &mut File, mountpoint: &Path) -> std::io::Result<()> {
-        let mut text = format!("pid {}\nmountpoint ", std::process::id()).into_bytes();
-        text.extend_from_slice(mountpoint.as_os_str().as_bytes());
+    fn write(file: &mut File, purpose: &Use) -> std::io::Result<()> {
+        let mut text = format!("pid {}\n", std::process::id()).into_bytes();
+        match purpose {
+            Use::Mount(mountpoint) => {
+                text.extend_from_slice(b"mountpoint ");
+                text.extend_from_slice(mountpoint.as_os_str().as_bytes());
+            }
+            Use::Clean => text.extend_from_slice(CLEANS),
+        }
         file.set_len(0)?;
         file.rewind()?;
         file.write_all(&text)
@@ -127,18 +159,20 @@ impl Holder {
         let parse = || {
             let mut lines = text.splitn(2, |byte| *byte == b'\n');
             let pid = lines.next()?.strip_prefix(b"pid ")?;
-            let mountpoint = lines.next()?.strip_prefix(b"mountpoint ")?;
+            let purpose = match lines.next()? {
+                CLEANS => Use::Clean,
+                other => Use::Mount(OsStr::from_bytes(other.strip_prefix(b"mountpoint ")?).into()),
+            };
             Some(Self {
                 pid: std::str::from_utf8(pid).ok()?.parse().ok(),
-                mountpoint: Some(OsStr::from_bytes(mountpoint).into()),
+                purpose: Some(purpose),
             })
         };
         parse().unwrap_or_default()
     }
 
     fn is_mounted(&self) -> bool {
-        let mountpoint = self.mountpoint.as_deref();
-        mountpoint.is_some_and(|path| mountinfo::ours_at(path).is_some())
+        matches!(&self.purpose, Some(Use::Mount(path)) if mountinfo::ours_at(path).is_some())
     }
 
     fn in_use(&self, backing: &Path) -> Failure {
@@ -147,8 +181,11 @@ impl Holder {
             Some(pid) => format!("process {pid}"),
             None => "another process".to_owned(),
         };
-        Failure::mount(match &self.mountpoint {
-            Some(path) if self.is_mounted() => {
+        Failure::mount(match &self.purpose {
+            Some(Use::Clean) => {
+                format!("{backing} is being cleaned by listindexctl, {pid}: wait for its end")
+            }
+            Some(Use::Mount(path)) if self.is_mounted() => {
                 let path = path.display();
                 format!(
                     "{backing} is in use by listindexfs, {pid}, mounted on {path}: run umount {path}, or give each mount its own BACKING"
@@ -170,10 +207,12 @@ mod tests {
         let mut file = tempfile::tempfile().expect("file");
         file.write_all(b"pid 123456789\nmountpoint /a/longer/one\n")
             .expect("older text");
-        Holder::write(&mut file, Path::new("/m\nn")).expect("write");
-        let holder = Holder::read(&mut file);
-        assert_eq!(holder.pid, Some(std::process::id()));
-        assert_eq!(holder.mountpoint.as_deref(), Some(Path::new("/m\nn")));
+        for purpose in [Use::Mount("/m\nn".into()), Use::Clean] {
+            Holder::write(&mut file, &purpose).expect("write");
+            let holder = Holder::read(&mut file);
+            assert_eq!(holder.pid, Some(std::process::id()));
+            assert_eq!(holder.purpose, Some(purpose));
+        }
     }
 
     #[test]

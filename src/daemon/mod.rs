@@ -6,6 +6,7 @@
 
 pub mod background;
 pub(crate) mod checks;
+pub(crate) mod kept;
 pub(crate) mod lock;
 pub mod logging;
 pub(crate) mod mount;
@@ -63,6 +64,7 @@ pub fn serve(
     };
     shake_hands(&dev_fuse).map_err(|e| cannot_serve(&e))?;
     invocation.mountpoint.clone_from(&config.mountpoint);
+    kept::write(&backing, &invocation);
     let supervisor =
         Supervisor::new(invocation, dev_fuse, lock.keep()).map_err(|e| cannot_serve(&e))?;
     let _control = status::listen(&backing, events.clone());

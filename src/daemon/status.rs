@@ -7,8 +7,9 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags, openat};
 
 use super::{Event, Phase, Watch};
+use crate::control::SUPERVISOR;
 use crate::control::protocol::{Answer, Command, Process, State, Status};
-use crate::control::socket::Socket;
+use crate::control::socket::{Client, Socket};
 use crate::store::PRIVATE_DIR;
 use crate::supervise::Worker;
 
@@ -27,7 +28,7 @@ impl Reply {
 
 /// Listens on the control socket. Where that is not possible the mount is served all the same.
 pub fn listen(backing: &OwnedFd, events: Sender<Event>) -> Option<Socket> {
-    let ask = move |command| {
+    let ask = move |command, _: &mut Client| {
         let (reply, answer) = sync_channel(1);
         // It fails where the main thread has ended: then there is no answer either.
         let _ = events.send(Event::Asked(command, Reply(reply)));
@@ -42,7 +43,7 @@ pub fn listen(backing: &OwnedFd, events: Sender<Event>) -> Option<Socket> {
     let private = openat(backing, PRIVATE_DIR, flags, Mode::empty());
     match private
         .map_err(Into::into)
-        .and_then(|private| Socket::listen(private, ask))
+        .and_then(|private| Socket::listen(private, SUPERVISOR, ask))
     {
         Ok(socket) => Some(socket),
         Err(error) => {
@@ -86,6 +87,9 @@ impl Watch<'_> {
                 self.told.push(reply);
                 self.upgrade();
             }
+            Command::Clean(_) => reply.send(Answer::Error(
+                "the worker does that: it has a socket of its own".to_owned(),
+            )),
         }
     }
 

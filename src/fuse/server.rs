@@ -13,6 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use super::notify::Invalidator;
 use super::reply::Runner;
 use super::{Adapter, between, session};
+use crate::control::socket::Socket;
 use crate::fs::Core;
 use crate::index::lasthost::Instance;
 use crate::journal::{Entry, Journal};
@@ -37,6 +38,8 @@ pub struct Server {
     session: Session<Adapter>,
     gate: Arc<Gate>,
     dev_fuse: OwnedFd,
+    /// Where it is asked to clean; it goes with this.
+    _socket: Option<Socket>,
 }
 
 impl Server {
@@ -97,6 +100,7 @@ impl Server {
         invalidator.attach(session.notifier());
         Ok(Server {
             session,
+            _socket: keep::clean::listen(&config, &store, &gate),
             gate,
             dev_fuse,
         })

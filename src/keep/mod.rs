@@ -3,8 +3,10 @@
 //! Costs nothing while nothing is due: who was here longest ago is known ([`crate::store::usage`]), and nobody else is looked at.
 
 mod age;
+pub mod clean;
 mod moved;
 mod pace;
+pub mod unmounted;
 mod walk;
 
 use std::io;

@@ -63,23 +63,30 @@ impl Gate {
         user: &User,
         may_go: impl FnOnce(Kept) -> bool,
     ) -> io::Result<bool> {
-        let dropped = self.while_idle(user, |state| {
-            {
-                let _ghosts_are_marked_under_it = state.lock();
-                if !may_go(local::read(self, user)?) {
-                    return Ok(false);
-                }
-                local::remove_record(self, user)?;
-            }
-            local::purge(self, user)?;
-            Ok(true)
-        })?;
+        let dropped = self.while_idle(user, |state| self.drop_files(state, may_go))?;
         Ok(dropped.unwrap_or(false))
+    }
+
+    /// In a run, with the user's directory taken: record first, as ever.
+    pub(super) fn drop_files(
+        &self,
+        state: &UserState,
+        may_go: impl FnOnce(Kept) -> bool,
+    ) -> io::Result<bool> {
+        {
+            let _ghosts_are_marked_under_it = state.lock();
+            if !may_go(local::read(self, &state.user)?) {
+                return Ok(false);
+            }
+            local::remove_record(self, &state.user)?;
+        }
+        local::purge(self, &state.user)?;
+        Ok(true)
     }
 
     /// Does `change` as a run of the user's gate, with his directory taken and no verdict good any more; `None` when he is not
     /// idle. Never waits.
-    fn while_idle<T>(
+    pub(super) fn while_idle<T>(
         self: &Arc<Self>,
         user: &User,
         change: impl FnOnce(&UserState) -> io::Result<T>,

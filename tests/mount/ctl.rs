@@ -12,17 +12,17 @@ use serde_json::Value;
 
 use crate::rig::{INDEX, Namespace, PATIENCE, PROGRAM, Rig, finish, skip, wait_until};
 
-const CTL: &str = env!("CARGO_BIN_EXE_listindexctl");
+pub const CTL: &str = env!("CARGO_BIN_EXE_listindexctl");
 
 /// What the tool left: exit code, standard output, standard error.
 #[derive(Debug)]
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
-fn run(command: Command) -> Said {
+pub fn run(command: Command) -> Said {
     let mut command = assert_cmd::Command::from_std(command);
     let output = command.timeout(PATIENCE).output().expect("run");
     let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
@@ -76,15 +76,18 @@ fn control(rig: &Rig) -> PathBuf {
 }
 
 #[test]
-fn the_socket_is_roots_and_not_seen_in_the_mount() {
+fn the_sockets_are_roots_and_not_seen_in_the_mount() {
     let Some(rig) = Rig::new() else { return };
     let daemon = rig.mount();
-    let mode = fs::metadata(control(&rig)).expect("stat").permissions();
-    assert_eq!(mode.mode() & 0o777, 0o600);
+    let sockets = ["control", "worker"].map(|name| rig.backing.join(".listindexfs").join(name));
+    for socket in &sockets {
+        let mode = fs::metadata(socket).expect("stat").permissions();
+        assert_eq!(mode.mode() & 0o777, 0o600);
+    }
     assert_eq!(fs::read_dir(&rig.mountpoint).expect("list").count(), 0);
     rig.umount();
     daemon.wait_for_end();
-    assert!(!control(&rig).exists());
+    assert!(!sockets.iter().any(|socket| socket.exists()));
 }
 
 /// However many clients hang, talk nonsense or do not read: the mount serves, and others are answered in the end.
@@ -156,12 +159,14 @@ fn it_is_for_root() {
     // Not copied by this process: a child that another test forks meanwhile would have it open for writing.
     let copied = finish(Command::new("cp").arg(CTL).arg(&tool));
     assert_eq!(copied.code, Some(0), "a copy that others can run");
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid", "65534", "--clear-groups", "--"]);
-    command.arg(&tool).arg("status");
-    let said = run(command);
-    assert_eq!(said.code, Some(1), "{said:?}");
-    assert!(said.err.contains("only root"), "{said:?}");
+    for args in [&["status"][..], &["clean", "0s"]] {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--clear-groups", "--"]);
+        command.arg(&tool).args(args);
+        let said = run(command);
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(said.err.contains("only root"), "{said:?}");
+    }
 }
 
 /// In a mount namespace without the mounts of other tests.
@@ -186,9 +191,13 @@ fn the_only_mount_need_not_be_named() {
     assert_eq!(said.code, Some(32), "{said:?}");
     let said = ctl(&["check"]);
     assert_eq!(said.code, Some(1), "{said:?}");
+    let said = ctl(&["clean", "0s"]);
+    assert_eq!(said.code, Some(32), "{said:?}");
     mount(&rig.backing, &rig.mountpoint);
-    let said = ctl(&["status"]);
-    assert_eq!(said.code, Some(0), "{said:?}");
+    for args in [&["status"][..], &["clean", "0s"]] {
+        let said = ctl(args);
+        assert_eq!(said.code, Some(0), "{said:?}");
+    }
 
     let other = rig.path("m2");
     fs::create_dir(&other).expect("mkdir");
@@ -197,6 +206,17 @@ fn the_only_mount_need_not_be_named() {
     assert_eq!(said.code, Some(1), "{said:?}");
     let both = format!("{}, {}", rig.mountpoint.display(), other.display());
     assert!(said.err.contains(&both), "{said:?}");
+    let point = other.to_str().expect("UTF-8");
+    let said = ctl(&["clean", "0s"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let said = ctl(&["clean", "0s", "--mount", point]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said = ctl(&["clean", "0s", &format!("{point}/d0/alice")]);
+    let not_here = format!("{point}: dropped 0 users, 0 B\n{point}/d0/alice: is not known here\n");
+    assert_eq!(
+        (said.code, said.out.as_str()),
+        (Some(67), not_here.as_str())
+    );
     for point in [&rig.mountpoint, &other] {
         let said = ctl(&["unmount", point.to_str().expect("UTF-8")]);
         assert_eq!((said.code, said.err.as_str()), (Some(0), ""));

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod clean;
 mod ctl;
 mod fstab;
 mod life;

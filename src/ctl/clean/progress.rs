@@ -1,0 +1,48 @@
+//! A bar for people, on standard error; where that is no terminal, nothing.
+
+use std::time::Duration;
+
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+
+use crate::control::protocol::Step;
+
+/// How often it moves though nothing is heard.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What is shown while it goes on.
+#[derive(Debug)]
+pub struct Progress(ProgressBar);
+
+impl Progress {
+    /// Begins, with a bar if it is `wanted` and there is a terminal.
+    pub fn new(wanted: bool) -> Self {
+        let bar = match wanted {
+            true => ProgressBar::new_spinner(), // hidden by itself where there is no terminal
+            false => ProgressBar::hidden(),
+        };
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(TICK);
+        }
+        Progress(bar)
+    }
+
+    /// Shows how far it has come.
+    pub fn show(&mut self, sum: &Step) {
+        if let (None, Some(due)) = (self.0.length(), sum.due) {
+            self.0.set_length(due);
+            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}");
+            self.0
+                .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        }
+        self.0.set_position(sum.looked_at);
+        self.0.set_message(match sum.counting {
+            Some(directories) => format!("counting what lies here: {directories} directories"),
+            None => format!("{} dropped, {}", sum.dropped, HumanBytes(sum.bytes)),
+        });
+    }
+
+    /// Takes the bar away.
+    pub fn end(self) {
+        self.0.finish_and_clear();
+    }
+}
