@@ -216,6 +216,16 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_while_it_is_cleaned_is_told_to_wait() {
+        let holder = Holder::parse(b"pid 7\ncleans");
+        let said = holder.in_use(Path::new("/b"));
+        assert_eq!(
+            said.to_string(),
+            "/b is being cleaned by listindexctl, process 7: wait for its end"
+        );
+    }
+
+    #[test]
     fn a_lock_file_of_no_sense_says_nothing() {
         for text in ["", "pid", "\n", "pid 1", "1\nmountpoint /m"] {
             assert_eq!(Holder::parse(text.as_bytes()), Holder::default(), "{text}");

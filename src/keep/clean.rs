@@ -73,12 +73,17 @@ impl Cleaner {
             dry_run: wanted.dry_run,
             step: Step::default(),
             told: Instant::now(),
+            sum: Step::default(),
             client,
         };
         let done = match wanted.users.as_slice() {
             [] => run.everybody(),
             named => named.iter().try_for_each(|who| run.named(who)),
         };
+        if run.sum.dropped > 0 && !run.dry_run {
+            let users = run.sum.dropped;
+            log::info!("listindexctl clean: the list indexes of {users} users went");
+        }
         match done {
             Ok(()) => Answer::Cleaned(run.step),
             Err(error) => Answer::Error(error.to_string()),
@@ -106,6 +111,8 @@ struct Run<'a> {
     /// What the client has not been told yet.
     step: Step,
     told: Instant,
+    /// All that has been done, without names.
+    sum: Step,
     client: &'a mut Client,
 }
 
@@ -123,7 +130,7 @@ impl Run<'_> {
             Some(user) => self.patiently(user)?,
             None => Outcome::Unknown,
         };
-        self.step.count(&outcome);
+        self.count(&outcome);
         let name = user.filter(|_| matches!(who, Who::Path(_)));
         self.step.users.push(Named {
             who: who.clone(),
@@ -176,10 +183,16 @@ impl Run<'_> {
             Ok(None) => return, // gone meanwhile, or nobody's
             Err(error) => outcome_of(Err(error)),
         };
-        if let Outcome::Failed { why } = &outcome {
+        self.count(&outcome);
+    }
+
+    fn count(&mut self, outcome: &Outcome) {
+        // The first of them says what is wrong.
+        if let (Outcome::Failed { why }, 0) = (outcome, self.sum.failed) {
             log::warn!("cannot drop the list index of an idle user: {why}");
         }
-        self.step.count(&outcome);
+        self.step.count(outcome);
+        self.sum.count(outcome);
     }
 
     fn clean(&self, user: &User) -> io::Result<Cleaned> {
