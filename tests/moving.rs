@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use listindexfs::user::steps::Step;
 use rustix::process::Signal;
 use support::lab::mail_dir;
-use support::mount::Options;
+use support::mount::{Options, tool};
 use support::ops::Random;
 use support::rounds::Rounds;
 use support::{
@@ -75,6 +76,13 @@ impl Host {
     fn now(&self) {
         let worker = eventually("there is a worker", || self.site.mount.worker());
         process::signal(worker, Signal::KILL);
+    }
+
+    /// Drops whoever is idle.
+    fn clean(&self) {
+        let point = self.site.mount.path();
+        let clean = ["clean", "0s", "--mount"];
+        process::run(Command::new(tool()).args(clean).arg(point));
     }
 
     fn deaths(&self) -> usize {
@@ -144,19 +152,20 @@ impl Drop for Ending<'_> {
 
 #[test]
 fn users_move_while_workers_die_at_each_step() {
-    users_move(|options| options);
+    users_move(|options| options, false);
 }
 
-/// Whoever is idle for a moment goes: by number, by age, and as soon as another host has claimed him.
+/// Whoever is idle for a moment goes: by number, by age, as soon as another host has claimed him, and when an operator cleans.
 #[test]
 fn and_are_evicted_wherever_they_are_idle() {
-    users_move(|options| {
+    let change = |options: Options| {
         let options = options.option("max_users=2").option("max_age=1s");
         options.option("moved_rate=10000")
-    });
+    };
+    users_move(change, true);
 }
 
-fn users_move(change: fn(Options) -> Options) {
+fn users_move(change: fn(Options) -> Options, cleans: bool) {
     if lacks(&[ROOT, DOVECOT, FUSE]) {
         return;
     }
@@ -179,6 +188,7 @@ fn users_move(change: fn(Options) -> Options) {
             let host = &hosts[random.below(hosts.len())];
             match random.below(3) {
                 0 => host.now(),
+                1 if cleans => host.clean(),
                 _ => host.at_a_step(),
             }
             let enough = begun.elapsed() >= load() && in_each_part(&steps_of_death(hosts));
