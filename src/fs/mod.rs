@@ -84,7 +84,7 @@ pub struct Handle(pub u64);
 pub struct Core {
     config: Arc<Config>,
     store: Arc<Store>,
-    opens: Opens<Arc<UserState>>,
+    opens: Arc<Opens<Arc<UserState>>>,
     gate: Arc<Gate>,
     listings: dir::Listings,
     /// What the worker before left.
@@ -99,7 +99,7 @@ impl Core {
         Core {
             config,
             store,
-            opens: Opens::default(),
+            opens: Arc::default(),
             gate,
             listings,
             left: Snapshot::default(),
@@ -167,6 +167,11 @@ impl Core {
     /// Whether an earlier worker has carried this out and died before it answered.
     fn was_done(&self, call: &Call) -> bool {
         call.resent && self.left.is_done(call.unique)
+    }
+
+    /// The open files.
+    pub fn opens(&self) -> &Arc<Opens<Arc<UserState>>> {
+        &self.opens
     }
 
     /// The gate, to ask for verdicts.

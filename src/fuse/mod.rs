@@ -2,6 +2,7 @@
 
 mod between;
 mod notify;
+mod prune;
 mod reply;
 mod server;
 mod session;

@@ -8,24 +8,32 @@ use std::sync::{Arc, OnceLock};
 
 use fuser::{INodeNo, Notifier};
 
+use super::prune::Gone;
 use crate::store::Node;
 use crate::user::Kernel;
 
 /// Sends invalidations, once there is a session to send them through.
 #[derive(Clone, Default)]
-pub struct Invalidator(Arc<OnceLock<Notifier>>);
+pub struct Invalidator {
+    notifier: Arc<OnceLock<Notifier>>,
+    /// What is left to be given back is not waited for.
+    pub gone: Gone,
+}
 
 impl Invalidator {
     /// From now on there is a session.
     pub fn attach(&self, notifier: Notifier) {
         // Attached once, by the one session.
-        let _ = self.0.set(notifier);
+        let _ = self.notifier.set(notifier);
     }
 }
 
 impl Kernel for Invalidator {
     fn gone(&self, node: Node) {
-        let Some(notifier) = self.0.get() else { return };
+        self.gone.add(node);
+        let Some(notifier) = self.notifier.get() else {
+            return;
+        };
         // An offset below 0 means the attributes alone.
         if let Err(e) = notifier.inval_inode(INodeNo(node.0), -1, 0) {
             // ENOENT: the kernel does not know the node; ENODEV: the mount has ended.

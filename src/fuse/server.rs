@@ -11,13 +11,14 @@ use fuser::{Session, SessionACL};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::notify::Invalidator;
+use super::prune::Pruner;
 use super::reply::Runner;
 use super::{Adapter, between, session};
 use crate::control::socket::Socket;
 use crate::fs::Core;
 use crate::index::lasthost::Instance;
 use crate::journal::{Entry, Journal};
-use crate::keep;
+use crate::keep::{self, Cached};
 use crate::options::Config;
 use crate::store::Store;
 use crate::user::gate::{Gate, Parts};
@@ -86,7 +87,9 @@ impl Server {
         let core = core
             .take_over(left.clone())
             .context("failed to go on where the worker before ended")?;
-        keep::start(&config, &store, &gate, &left).context("failed to start the keeper")?;
+        let pruner = Pruner::new(dev_fuse.try_clone()?, invalidator.gone.clone());
+        let cached = Cached::new(&store, core.opens(), Box::new(pruner), follows);
+        keep::start(&config, &store, &gate, &left, cached).context("failed to start the keeper")?;
         let adapter = Adapter {
             run: Runner::new(core),
         };

@@ -1,8 +1,10 @@
-//! What keeps the backing small, in the background: it is counted, idle users go when bounds are near or their time is over.
+//! What keeps memory small, in the background: the backing is counted, idle users go when bounds are near or their time is over, and
+//! what the kernel has cached of them is given back long before.
 //!
 //! Costs nothing while nothing is due: who was here longest ago is known ([`crate::store::usage`]), and nobody else is looked at.
 
 mod age;
+mod cached;
 pub mod clean;
 mod moved;
 mod pace;
@@ -10,10 +12,11 @@ pub mod unmounted;
 mod walk;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
+pub use self::cached::{Cached, KernelCache};
 use self::moved::Moved;
 use self::pace::Pace;
 use self::walk::Walk;
@@ -46,6 +49,7 @@ pub fn start(
     store: &Arc<Store>,
     gate: &Arc<Gate>,
     left: &Snapshot,
+    cached: Cached,
 ) -> io::Result<()> {
     let keeper = Keeper {
         config: Arc::clone(config),
@@ -53,8 +57,7 @@ pub fn start(
         gate: Arc::clone(gate),
     };
     store.usage().inherit(left.bytes);
-    let (walker, swept) = (keeper.clone(), left.swept);
-    spawn("walk", move || walker.walk(swept))?;
+    start_walk(keeper.clone(), left.swept, cached)?;
     if config.bounds.moved_rate > 0 {
         let pass = Moved {
             store: Arc::clone(store),
@@ -65,6 +68,19 @@ pub fn start(
         spawn("moved", move || pass.run())?;
     }
     spawn("keeper", move || keeper.keep())
+}
+
+/// What is cached is given back once it is known who there is.
+fn start_walk(walker: Keeper, swept: bool, cached: Cached) -> io::Result<()> {
+    let (walks, walked) = mpsc::channel::<()>();
+    spawn("walk", move || {
+        walker.walk(swept);
+        drop(walks);
+    })?;
+    spawn("cached", move || {
+        let _ended = walked.recv(); // nothing is ever sent
+        cached.run();
+    })
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {

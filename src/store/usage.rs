@@ -278,6 +278,13 @@ impl Usage {
         let table = self.table.lock();
         table.after(&table.bare, mark)
     }
+
+    /// The next of all directories in the order of use, after `mark`.
+    pub fn any_after(&self, mark: (Stamp, Node)) -> Option<Kept> {
+        let table = self.table.lock();
+        let next = [&table.full, &table.bare].map(|order| table.after(order, mark));
+        next.into_iter().flatten().min_by_key(Kept::mark)
+    }
 }
 
 #[cfg(test)]
@@ -355,6 +362,7 @@ mod tests {
             }
             let mut sorted: Vec<_> = plain.iter().map(|(dir, (last, bytes))| (*last, *dir, *bytes)).collect();
             sorted.sort_unstable();
+            prop_assert_eq!(walk(|mark| usage.any_after(mark)), sorted.clone());
             let (full, bare): (Vec<_>, Vec<_>) = sorted.into_iter().partition(|(_, _, bytes)| *bytes > 0);
             prop_assert_eq!(usage.users(), full.len() as u64);
             let old = full.iter().filter(|(last, ..)| *last <= 50).count();

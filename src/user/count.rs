@@ -14,6 +14,7 @@ use super::passing::changed;
 use super::state::UserState;
 use crate::index::dir::{is_managed, is_passing};
 use crate::index::lasthost::LASTHOST;
+use crate::store::Node;
 use crate::store::usage::{Bytes, Stamp};
 
 /// tmpfs keeps files in pages, bytes.
@@ -69,6 +70,24 @@ impl Gate {
         };
         state.lies_in(self.store.node_of(&dir)?);
         self.count_in(&dir)
+    }
+
+    /// The user has closed his list index.
+    pub(super) fn left(&self, state: &UserState) {
+        // He may have opened it in an earlier worker.
+        if state.dir() == Node(0) {
+            if let Err(e) = self.find_dir(state) {
+                log::debug!("{}: his directory is not found: {e}", state.user);
+            }
+        }
+        self.store.usage().left(state.dir(), Stamp::now());
+    }
+
+    fn find_dir(&self, state: &UserState) -> io::Result<()> {
+        if let Some(dir) = local::dir_of(self, &state.user)? {
+            state.lies_in(self.store.node_of(&dir)?);
+        }
+        Ok(())
     }
 
     /// Counts what lies in a user's directory, and keeps that in mind.

@@ -28,7 +28,6 @@ use crate::journal::{Entry, Journal, Snapshot};
 use crate::log_limit::LogLimit;
 use crate::options::Config;
 use crate::store::Store;
-use crate::store::usage::Stamp;
 use crate::template::{ExpandError, User};
 
 /// The longest a run waits for the lock of a stock log.
@@ -363,7 +362,7 @@ impl Gate {
     ) -> Option<DueRun> {
         let mut inner = state.release(pid);
         if !inner.has_holders() {
-            self.store.usage().left(state.dir(), Stamp::now());
+            self.left(state);
         }
         // Before the fence that may be due now: the journal tells of it after this.
         told.into_iter().for_each(|entry| self.journal.note(entry));

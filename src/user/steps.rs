@@ -176,6 +176,31 @@ pub fn no_resend() -> bool {
     false
 }
 
+/// In debug builds: whether the kernel is to be taken for one before 6.18, as `LISTINDEXFS_NO_PRUNE` says.
+#[cfg(debug_assertions)]
+pub fn no_prune() -> bool {
+    std::env::var_os("LISTINDEXFS_NO_PRUNE").is_some()
+}
+
+/// Release builds take the kernel for what it is.
+#[cfg(not(debug_assertions))]
+pub fn no_prune() -> bool {
+    false
+}
+
+/// In debug builds: after how many milliseconds a user is idle, if `LISTINDEXFS_IDLE_MS` says so.
+#[cfg(debug_assertions)]
+pub fn idle() -> Option<std::time::Duration> {
+    let text = std::env::var("LISTINDEXFS_IDLE_MS").ok()?;
+    text.parse().ok().map(std::time::Duration::from_millis)
+}
+
+/// Release builds have users be idle after as long as they should.
+#[cfg(not(debug_assertions))]
+pub fn idle() -> Option<std::time::Duration> {
+    None
+}
+
 /// Release builds know no crash points.
 #[cfg(not(debug_assertions))]
 pub fn die_of(_name: &std::ffi::OsStr) {}
