@@ -109,6 +109,7 @@ fn idle_users_cost_the_kernel_nothing() {
 }
 
 #[test]
+#[allow(unsafe_code, reason = "a mapping")]
 fn who_has_files_open_keeps_them() {
     if lacks(&[ROOT, FUSE]) {
         return;
@@ -118,7 +119,8 @@ fn who_has_files_open_keeps_them() {
     let users = users(&lab, &mount, 0..20);
     let (open, others) = users.split_first().expect("users");
     let mut session = open.first().expect("a session");
-    let mapped = unsafe_map(&session.list);
+    // SAFETY: nobody shortens the file.
+    let mapped = unsafe { memmap2::Mmap::map(&session.list) }.expect("mmap");
     let mine = nodes(open);
     let mut cached = BTreeSet::new();
     for user in others {
@@ -287,9 +289,4 @@ fn thousands_of_users_cost_few_descriptors() {
     let worker = mount.worker().expect("a worker");
     let most = process::open_files(worker).len();
     assert!((8..1024).contains(&most), "{most} descriptors");
-}
-
-#[allow(unsafe_code, reason = "nobody shortens the file")]
-fn unsafe_map(file: &fs::File) -> memmap2::Mmap {
-    unsafe { memmap2::Mmap::map(file).expect("mmap") }
 }
