@@ -36,7 +36,7 @@ pub trait KernelCache: Send {
     /// Has it give back what it has cached of these files, as far as nobody uses them. May wait: nothing for readers to do.
     ///
     /// # Errors
-    /// As `write(2)` on `/dev/fuse`: ENODEV when the mount has ended.
+    /// As `write(2)` on `/dev/fuse`.
     fn give_back(&self, files: &[Node]) -> io::Result<()>;
 }
 
@@ -72,15 +72,13 @@ impl Cached {
         }
     }
 
-    /// Does so until the mount ends.
+    /// Does so for as long as the worker lives.
     pub fn run(mut self) {
         loop {
             sleep(PERIOD.min(self.idle));
-            match self.give_back() {
-                Ok(()) => {}
-                Err(e) if e.raw_os_error() == Some(libc::ENODEV) => return,
+            if let Err(e) = self.give_back() {
                 // What is cached all the same is left to the kernel's shrinker.
-                Err(e) => log::debug!("cannot give back what is cached: {e}"),
+                log::debug!("cannot give back what is cached: {e}");
             }
         }
     }

@@ -12,7 +12,7 @@ use dashmap::DashMap;
 use super::Node;
 use crate::template::User;
 
-/// So many files are remembered; then all are forgotten. A hundred bytes each.
+/// So many files are remembered; then all are forgotten. Three hundred bytes each.
 const MOST: usize = 1 << 16;
 
 /// A file's only name.
