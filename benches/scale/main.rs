@@ -165,10 +165,8 @@ fn idle(
     figures.change("page cache without tmpfs", before.cached, after.cached);
     figures.row("CPU for that", format!("{:.2?}", threads.cpu("cached")));
     let other = spread(cli.users, 1);
-    let cold = match cli.no_wait {
-        true => users.log_in(&other, logins::chill)?,
-        false => users.log_in_once(&other)?,
-    };
+    users.look_at_index(&other)?;
+    let cold = users.log_in(&other, logins::chill)?;
     sleep(QUIET);
     let many = Daemon::of(mount)?;
     figures.heading("the daemon");
