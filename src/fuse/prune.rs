@@ -61,14 +61,19 @@ impl Pruner {
         }
     }
 
-    fn prunes(&self) -> bool {
-        *self.prunes.get_or_init(|| {
-            let knows = !steps::no_prune() && self.send(&prune(&[])).is_ok();
-            if !knows {
-                log::debug!("the kernel cannot be told to drop inodes: it is told to drop pages");
-            }
-            knows
-        })
+    fn prunes(&self) -> Result<bool, Errno> {
+        if let Some(knows) = self.prunes.get() {
+            return Ok(*knows);
+        }
+        let knows = match self.send(&prune(&[])) {
+            Ok(()) => !steps::no_prune(),
+            Err(Errno::INVAL) => false,
+            Err(e) => return Err(e),
+        };
+        if !knows {
+            log::debug!("the kernel cannot be told to drop inodes: it is told to drop pages");
+        }
+        Ok(*self.prunes.get_or_init(|| knows))
     }
 
     fn send(&self, message: &[u8]) -> Result<(), Errno> {
@@ -82,7 +87,7 @@ impl KernelCache for Pruner {
     }
 
     fn give_back(&self, files: &[Node]) -> io::Result<()> {
-        if self.prunes() {
+        if self.prunes()? {
             for some in files.chunks(AT_ONCE) {
                 self.send(&prune(some))?;
             }
