@@ -16,7 +16,7 @@ use crate::store::dirs::Dir;
 use crate::store::usage::Stamp;
 use crate::sys::cred::OwnAs;
 use crate::template::LevelKind;
-use crate::user::state::Operation;
+use crate::user::directory::Operation;
 
 impl Core {
     /// Makes and opens a regular file.

@@ -25,9 +25,10 @@ use crate::options::Config;
 use crate::store::opens::Opens;
 use crate::store::{Attr, Node, Store};
 use crate::template::User;
+use crate::user::directory::{Operation, Wait};
 use crate::user::gate::{Answer, Gate};
 use crate::user::process::Caller;
-use crate::user::state::{Operation, Pass, UserState, Wait};
+use crate::user::state::{Pass, UserState};
 
 /// The kernel may keep what it knows for ever: nothing changes behind its back but what it is told of.
 pub const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

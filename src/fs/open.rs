@@ -15,8 +15,8 @@ use crate::journal::Entry;
 use crate::store::known::Named;
 use crate::store::{Node, PRIVATE_DIR};
 use crate::template::User;
+use crate::user::directory::Operation;
 use crate::user::gate::DueRun;
-use crate::user::state::Operation;
 
 impl Core {
     /// Opens a file.

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use super::decide::{Claim, Decision, Seen, StockLog, decide};
+use super::directory::Taken;
 use super::gate::Gate;
 use super::record::{Kept, Record};
-use super::state::{Taken, UserState};
+use super::state::UserState;
 use super::steps::Step;
 use super::{claim, fence, local, pull};
 use crate::index::Trouble;

@@ -4,6 +4,7 @@ pub mod claim;
 pub mod clean;
 pub mod count;
 pub mod decide;
+pub mod directory;
 mod evict;
 pub mod fence;
 pub mod flight;

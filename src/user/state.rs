@@ -30,7 +30,7 @@ pub struct UserState {
     pub user: User,
     inner: Mutex<Inner>,
     /// No operation runs in the directory any more.
-    calm: Condvar,
+    pub(super) calm: Condvar,
     pub(super) server: Server,
     journal: Arc<Journal>,
     /// The user's directory; 0 while it is not known.
@@ -45,15 +45,15 @@ pub struct Inner {
     /// Grows whenever the verdicts are voided.
     epoch: u64,
     /// The oldest first.
-    verdicts: VecDeque<Verdict>,
-    holders: HashMap<u32, Holder>,
+    pub(super) verdicts: VecDeque<Verdict>,
+    pub(super) holders: HashMap<u32, Holder>,
     pub(super) ghosts: Vec<Ghost>,
     /// When they are tried to be laid again.
     pub(super) lay_again: BackOff,
     /// CREATE, RENAME, LINK, UNLINK, OPEN of managed names that run right now.
-    operations: u32,
+    pub(super) operations: u32,
     /// A gate run has the directory for itself.
-    taken: bool,
+    pub(super) taken: bool,
     pub(super) queue: Queue,
 }
 
@@ -71,11 +71,11 @@ pub struct Queue {
 }
 
 #[derive(Debug)]
-struct Verdict {
-    pid: u32,
+pub(super) struct Verdict {
+    pub(super) pid: u32,
     given: Instant,
-    process: Process,
-    creds: Arc<Creds>,
+    pub(super) process: Process,
+    pub(super) creds: Arc<Creds>,
 }
 
 /// A process that has managed files open.
@@ -98,27 +98,8 @@ pub struct Pass {
     pub(super) epoch: u64,
 }
 
-/// What a request has to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// It needs a verdict.
-    Gate,
-    /// A gate run has the directory.
-    Directory,
-}
-
-/// An operation in the user's directory; while it lives no gate run takes the directory.
-#[must_use]
-#[derive(Debug)]
-pub struct Operation(Arc<UserState>);
-
-/// The user's directory, for a gate run alone.
-#[must_use]
-#[derive(Debug)]
-pub struct Taken(Arc<UserState>);
-
 impl Holder {
-    fn as_ghost(&self) -> Ghost {
+    pub(super) fn as_ghost(&self) -> Ghost {
         let Holder { process, creds, .. } = self;
         Ghost {
             process: *process,
@@ -232,46 +213,6 @@ impl UserState {
         self.inner.lock()
     }
 
-    /// Lets an operation begin that needs no verdict.
-    ///
-    /// # Errors
-    /// [`Wait::Directory`].
-    pub fn enter(self: &Arc<Self>) -> Result<Operation, Wait> {
-        self.begin(&mut self.lock())
-    }
-
-    /// Lets an operation of `pid` begin if it has a fresh verdict, its own or `pass`.
-    ///
-    /// # Errors
-    /// [`Wait`].
-    pub fn admit(self: &Arc<Self>, pid: u32, pass: Option<&Pass>) -> Result<Operation, Wait> {
-        let mut inner = self.lock();
-        let passed = pass.is_some_and(|p| Arc::ptr_eq(&p.state, self) && p.epoch == inner.epoch);
-        if !passed && !inner.has_verdict(pid) {
-            return Err(Wait::Gate);
-        }
-        self.begin(&mut inner)
-    }
-
-    fn begin(self: &Arc<Self>, inner: &mut Inner) -> Result<Operation, Wait> {
-        if inner.taken {
-            return Err(Wait::Directory);
-        }
-        inner.operations += 1;
-        Ok(Operation(Arc::clone(self)))
-    }
-
-    /// Runs `resume` when the directory is free again, at once if it is free now.
-    pub fn park(&self, resume: Box<dyn FnOnce() + Send>) {
-        let mut inner = self.lock();
-        if inner.taken {
-            inner.queue.parked.push(resume);
-        } else {
-            drop(inner);
-            resume();
-        }
-    }
-
     /// Whether `pid` has managed files open.
     pub fn is_held_by(&self, pid: u32) -> bool {
         self.lock().holders.contains_key(&pid)
@@ -308,30 +249,6 @@ impl UserState {
     /// Makes all verdicts given so far worthless.
     pub(super) fn void(&self) {
         self.lock().void();
-    }
-
-    /// Takes the directory when no operation runs and nobody holds a file open.
-    ///
-    /// # Errors
-    /// Those who hold files open, as the ghosts they are if the files have to go all the same.
-    pub(super) fn take(self: &Arc<Self>) -> Result<Taken, Vec<Ghost>> {
-        let mut inner = self.lock();
-        while inner.operations > 0 {
-            self.calm.wait(&mut inner);
-        }
-        if inner.holders.is_empty() {
-            inner.taken = true;
-            return Ok(Taken(Arc::clone(self)));
-        }
-        Err(inner.holders.values().map(Holder::as_ghost).collect())
-    }
-
-    /// The same, but only if no operation runs and nobody holds a file open right now.
-    pub(super) fn take_if_idle(self: &Arc<Self>) -> Option<Taken> {
-        let mut inner = self.lock();
-        let idle = inner.operations == 0 && inner.holders.is_empty();
-        inner.taken |= idle;
-        idle.then(|| Taken(Arc::clone(self)))
     }
 
     /// Whether a process that wrote has closed its files and its fence is not begun.
@@ -409,7 +326,7 @@ impl Inner {
         }
     }
 
-    fn has_verdict(&mut self, pid: u32) -> bool {
+    pub(super) fn has_verdict(&mut self, pid: u32) -> bool {
         self.drop_old_verdicts();
         pid != 0 && self.verdicts.iter().rev().any(|v| v.pid == pid)
     }
@@ -419,66 +336,6 @@ impl Inner {
         let old = |v: &Verdict| now.duration_since(v.given) >= VERDICT_LIFE;
         while self.verdicts.front().is_some_and(old) {
             self.verdicts.pop_front();
-        }
-    }
-}
-
-impl Operation {
-    /// Whose directory it runs in.
-    pub fn state(&self) -> &Arc<UserState> {
-        &self.0
-    }
-
-    /// The process now holds a managed file open. `who` is asked for when its verdict does not tell.
-    /// Returns the user and the process, for the next worker.
-    pub fn hold(&self, pid: u32, who: impl FnOnce() -> (Process, Creds)) -> (Vec<u8>, Who) {
-        let user = self.0.user.as_bytes().to_vec();
-        let mut inner = self.0.lock();
-        if let Some(holder) = inner.holders.get_mut(&pid) {
-            holder.handles += 1;
-            return (user, Who::new(holder.process, &holder.creds));
-        }
-        let known = inner
-            .verdicts
-            .iter()
-            .rev()
-            .find(|v| v.pid == pid)
-            .map(|v| (v.process, Arc::clone(&v.creds)));
-        let (process, creds) = known.unwrap_or_else(|| {
-            let (process, creds) = who();
-            (process, Arc::new(creds))
-        });
-        let holder = Holder {
-            handles: 1,
-            process,
-            creds,
-            wrote: false,
-        };
-        let known = Who::new(process, &holder.creds);
-        inner.holders.insert(pid, holder);
-        (user, known)
-    }
-}
-
-impl Drop for Operation {
-    fn drop(&mut self) {
-        let mut inner = self.0.lock();
-        inner.operations -= 1;
-        if inner.operations == 0 {
-            self.0.calm.notify_all();
-        }
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        let parked = {
-            let mut inner = self.0.lock();
-            inner.taken = false;
-            std::mem::take(&mut inner.queue.parked)
-        };
-        for resume in parked {
-            resume();
         }
     }
 }
