@@ -16,7 +16,7 @@ use crate::control::socket::{Client, Socket};
 use crate::options::Config;
 use crate::store::usage::Stamp;
 use crate::store::{Node, PRIVATE_DIR, Store};
-use crate::template::User;
+use crate::template::{Layout, User};
 use crate::user::clean::Cleaned;
 use crate::user::gate::Gate;
 
@@ -99,6 +99,30 @@ pub fn before(wanted: &Clean) -> Stamp {
     }
 }
 
+/// Whom somebody means; `None` when the layout has no place for him.
+pub fn named(layout: &Layout, who: &Who) -> Option<User> {
+    match who {
+        Who::Name(name) => layout.user_named(name.as_bytes()).ok(),
+        Who::Path(path) => in_dir(layout, path.as_bytes()),
+    }
+}
+
+/// Whose directory it is, relative to the root.
+pub fn in_dir(layout: &Layout, path: &[u8]) -> Option<User> {
+    let components: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+    layout.user_of(&components)
+}
+
+/// What became of somebody who was named; who he is where that was not said.
+pub fn became(who: &Who, user: Option<&User>, outcome: Outcome) -> Named {
+    let name = user.filter(|_| matches!(who, Who::Path(_)));
+    Named {
+        who: who.clone(),
+        name: name.map(User::to_string),
+        outcome,
+    }
+}
+
 /// Seconds since then.
 pub fn age_of(last: Stamp) -> u64 {
     Stamp::now().0.saturating_sub(last.0) / 1000
@@ -118,25 +142,14 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn named(&mut self, who: &Who) -> io::Result<()> {
-        let config = &self.cleaner.config;
-        let user = match who {
-            Who::Name(name) => self.cleaner.gate.user_named(name.as_bytes()).ok(),
-            Who::Path(path) => {
-                let components: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
-                config.layout.user_of(&components)
-            }
-        };
+        let user = named(&self.cleaner.config.layout, who);
         let outcome = match &user {
             Some(user) => self.patiently(user)?,
             None => Outcome::Unknown,
         };
         self.count(&outcome);
-        let name = user.filter(|_| matches!(who, Who::Path(_)));
-        self.step.users.push(Named {
-            who: who.clone(),
-            name: name.map(|user| user.to_string()),
-            outcome,
-        });
+        let named = became(who, user.as_ref(), outcome);
+        self.step.users.push(named);
         self.tell()
     }
 

@@ -4,26 +4,29 @@
 //! too.
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
-use super::clean::{age_of, before};
+use super::clean::{age_of, became, before, in_dir, named};
 use super::walk::user_dirs;
-use crate::control::protocol::{Clean, Named, Outcome, Step, Who};
+use crate::control::protocol::{Clean, Outcome, Step, Who};
 use crate::index::dir::is_managed;
-use crate::index::lasthost::LASTHOST;
+use crate::index::lasthost::{Instance, LASTHOST};
 use crate::options::Config;
 use crate::store::Store;
 use crate::store::usage::Stamp;
 use crate::template::User;
 use crate::user::count::look_through;
-use crate::user::record::HAUNTED;
+use crate::user::local::read_in;
+use crate::user::record::Kept;
+
+/// No mount serves it: only word of ghosts counts, and no record.
+const NOBODYS: Instance = Instance(0);
 
 /// Cleans what lies in the backing of `config`, and says so step by step.
 ///
@@ -38,7 +41,7 @@ pub fn clean(config: &Config, wanted: &Clean, say: &mut dyn FnMut(Step)) -> io::
     };
     if wanted.users.is_empty() {
         return user_dirs(&run.store, config.layout.depth(), &mut |dir| {
-            if let Some(user) = run.user_of(dir.as_os_str().as_bytes()) {
+            if let Some(user) = in_dir(&config.layout, dir.as_os_str().as_bytes()) {
                 match run.clean(&user) {
                     Outcome::Recent { .. } | Outcome::Nothing | Outcome::Unknown => {}
                     outcome => say(counted(&outcome)),
@@ -68,27 +71,14 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn named(&self, who: &Who) -> Step {
-        let user = match who {
-            Who::Name(name) => self.config.layout.user_named(name.as_bytes()).ok(),
-            Who::Path(path) => self.user_of(path.as_bytes()),
-        };
+        let user = named(&self.config.layout, who);
         let outcome = match &user {
             Some(user) => self.clean(user),
             None => Outcome::Unknown,
         };
         let mut step = counted(&outcome);
-        let name = user.filter(|_| matches!(who, Who::Path(_)));
-        step.users.push(Named {
-            who: who.clone(),
-            name: name.map(|user| user.to_string()),
-            outcome,
-        });
+        step.users.push(became(who, user.as_ref(), outcome));
         step
-    }
-
-    fn user_of(&self, path: &[u8]) -> Option<User> {
-        let components: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
-        self.config.layout.user_of(&components)
     }
 
     fn clean(&self, user: &User) -> Outcome {
@@ -111,7 +101,7 @@ impl Run<'_> {
                 return Ok(Outcome::Recent { age });
             }
             0 => Outcome::Nothing,
-            _ if is_haunted(&dir)? => return Ok(Outcome::Busy),
+            _ if read_in(&dir, NOBODYS)? == Kept::Haunted => return Ok(Outcome::Busy),
             bytes => Outcome::Dropped { bytes },
         };
         if !self.dry_run {
@@ -159,17 +149,4 @@ fn unlink(dir: impl AsFd, name: impl rustix::path::Arg) -> io::Result<()> {
         Ok(()) | Err(Errno::NOENT | Errno::ISDIR) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Whether the record's place has word of ghosts.
-fn is_haunted(dir: &OwnedFd) -> io::Result<bool> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::openat(dir, LASTHOST, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(false),
-        Err(error) => return Err(error.into()),
-    };
-    let mut text = Vec::new();
-    file.take(HAUNTED.len() as u64 + 1).read_to_end(&mut text)?;
-    Ok(text == HAUNTED.as_bytes())
 }

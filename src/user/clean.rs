@@ -71,8 +71,8 @@ impl Gate {
         let Some(dir) = local::dir_of(self, user)? else {
             return Ok(Cleaned::Absent);
         };
-        let counted = self.count_in(&dir)?;
-        let known = self.store.usage().get(self.store.node_of(&dir)?);
+        let (node, counted) = self.count_in(&dir)?;
+        let known = self.store.usage().get(node);
         let last = known.map_or(counted.last, |known| known.last);
         Ok(match counted.bytes.managed {
             _ if last > before => Cleaned::Recent(last),

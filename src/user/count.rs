@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 
 use super::gate::Gate;
 use super::local;
@@ -68,8 +68,9 @@ impl Gate {
         let Some(dir) = local::dir_of(self, &state.user)? else {
             return Ok(Counted::default());
         };
-        state.lies_in(self.store.node_of(&dir)?);
-        self.count_in(&dir)
+        let (node, counted) = self.count_in(&dir)?;
+        state.lies_in(node);
+        Ok(counted)
     }
 
     /// The user has closed his list index.
@@ -90,18 +91,18 @@ impl Gate {
         Ok(())
     }
 
-    /// Counts what lies in a user's directory, and keeps that in mind.
+    /// Counts what lies in a user's directory, and keeps that in mind. Gives its node too.
     ///
     /// # Errors
     /// When it cannot be looked through.
-    pub fn count_in(&self, dir: &OwnedFd) -> io::Result<Counted> {
+    pub fn count_in(&self, dir: &OwnedFd) -> io::Result<(Node, Counted)> {
         let counted = look_through(&self.config.prefixes, dir)?;
         let (node, usage) = (self.store.node_of(dir)?, self.store.usage());
         usage.counted(node, counted.last, counted.bytes);
         if let Some(since) = counted.passing {
             self.found_passing(node, since);
         }
-        Ok(counted)
+        Ok((node, counted))
     }
 }
 
@@ -117,10 +118,8 @@ pub fn look_through(prefixes: &[OsString], dir: &OwnedFd) -> io::Result<Counted>
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        let stat = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(rustix::io::Errno::NOENT) => continue, // meanwhile
-            Err(e) => return Err(e.into()),
+        let Some(stat) = local::look(dir, name)? else {
+            continue; // meanwhile
         };
         if is_directory(&stat) {
             counted.bytes.plain += INODE + plain_below(dir, name, DEEPEST)?;
@@ -128,7 +127,7 @@ pub fn look_through(prefixes: &[OsString], dir: &OwnedFd) -> io::Result<Counted>
         }
         let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
         let managed = is_managed(prefixes, name);
-        let modified = Some(Stamp::of(stat.st_mtime as i64, stat.st_mtime_nsec as i64));
+        let modified = Some(Stamp::of(stat.st_mtime, stat.st_mtime_nsec as i64));
         match name == LASTHOST {
             true => record = modified,
             false if managed => written = written.max(modified),
@@ -176,13 +175,12 @@ fn plain_below(above: impl AsFd, name: &std::ffi::CStr, levels: usize) -> io::Re
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
-        match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) if is_directory(&stat) => {
+        match local::look(&dir, name)? {
+            Some(stat) if is_directory(&stat) => {
                 bytes += INODE + plain_below(&dir, name, levels - 1)?
             }
-            Ok(stat) => bytes += size_of(&stat),
-            Err(rustix::io::Errno::NOENT) => {} // meanwhile
-            Err(e) => return Err(e.into()),
+            Some(stat) => bytes += size_of(&stat),
+            None => {} // meanwhile
         }
     }
     Ok(bytes)

@@ -3,20 +3,21 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::fchown;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use super::gate::Gate;
 use super::record::{HAUNTED, Kept, Record};
 use super::state::UserState;
 use crate::index::dir::is_managed;
-use crate::index::lasthost::{LASTHOST, MAX_LEN, USUAL_LEN};
+use crate::index::lasthost::{Instance, LASTHOST, MAX_LEN, USUAL_LEN};
 use crate::store::TMP_DIR;
 use crate::store::usage::Stamp;
 use crate::template::User;
@@ -49,7 +50,7 @@ pub fn read_as_used(gate: &Gate, state: &UserState) -> io::Result<Kept> {
     state.lies_in(node);
     let now = Stamp::now();
     let last = gate.store.usage().used(node, now);
-    let kept = read_in(gate, &dir)?;
+    let kept = read_in(&dir, gate.instance)?;
     // The record's time is all that a later worker has. It is not written at every login.
     if matches!(kept, Kept::Record(_)) && last.is_none_or(|last| last < now.before(TOUCH)) {
         let now = Timestamps {
@@ -64,12 +65,13 @@ pub fn read_as_used(gate: &Gate, state: &UserState) -> io::Result<Kept> {
 /// What we last accepted of the user, or word of his ghosts.
 pub fn read(gate: &Gate, user: &User) -> io::Result<Kept> {
     match dir_of(gate, user)? {
-        Some(dir) => read_in(gate, &dir),
+        Some(dir) => read_in(&dir, gate.instance),
         None => Ok(Kept::Nothing),
     }
 }
 
-fn read_in(gate: &Gate, dir: &OwnedFd) -> io::Result<Kept> {
+/// The same in an open directory, for this mount.
+pub fn read_in(dir: &OwnedFd, ours: Instance) -> io::Result<Kept> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let mut file = match rustix::fs::openat(dir, LASTHOST, flags, Mode::empty()) {
         Ok(file) => File::from(file),
@@ -79,11 +81,20 @@ fn read_in(gate: &Gate, dir: &OwnedFd) -> io::Result<Kept> {
     let mut text = [0; USUAL_LEN];
     let len = file.read(&mut text)?;
     if len < text.len() {
-        return Ok(Kept::parse(&text[..len], gate.instance)); // all of it
+        return Ok(Kept::parse(&text[..len], ours)); // all of it
     }
     let mut text = text.to_vec();
     file.take((MAX_LEN - len) as u64).read_to_end(&mut text)?;
-    Ok(Kept::parse(&text, gate.instance))
+    Ok(Kept::parse(&text, ours))
+}
+
+/// A name in a directory, if it is there.
+pub(super) fn look(dir: impl AsFd, name: impl Arg) -> io::Result<Option<Stat>> {
+    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Whether there are files of the user of which this mount has accepted nothing.

@@ -5,8 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, FileType};
-use rustix::io::Errno;
+use rustix::fs::FileType;
 
 use super::gate::Gate;
 use super::local;
@@ -137,10 +136,8 @@ fn owner(gate: &Gate, user: &User) -> io::Result<Option<Creds>> {
         return Ok(None);
     };
     for (_, log) in gate.config.logs() {
-        let stat = match rustix::fs::statat(&dir, &log, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => continue,
-            Err(e) => return Err(e.into()),
+        let Some(stat) = local::look(&dir, &log)? else {
+            continue;
         };
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         if is_file && stat.st_uid != 0 {

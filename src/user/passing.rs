@@ -101,7 +101,7 @@ impl Gate {
             if !is_managed(&self.config.prefixes, text) || !is_passing(text) {
                 continue;
             }
-            let Some(stat) = look(&dir, name)? else {
+            let Some(stat) = local::look(&dir, name)? else {
                 continue;
             };
             if self.is_left(&dir, name, &stat, now)? {
@@ -145,10 +145,8 @@ impl Gate {
     ) -> io::Result<()> {
         let mut name = OsString::from(log);
         name.push(OsStr::from_bytes(NEWLOCK));
-        let stat = match rustix::fs::statat(&dir, &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) => return Ok(()),
-            Err(e) => return Err(e.into()),
+        let Some(stat) = local::look(&dir, &name)? else {
+            return Ok(());
         };
         let (now, node) = (Stamp::now(), self.store.node_of(&dir)?);
         let old = changed(&stat).after(OLD_NEWLOCK);
@@ -160,14 +158,6 @@ impl Gate {
             self.passing.look_at(node, old.max(now));
         }
         Ok(())
-    }
-}
-
-fn look(dir: &OwnedFd, name: &CStr) -> io::Result<Option<Stat>> {
-    match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => Ok(Some(stat)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(e) => Err(e.into()),
     }
 }
 

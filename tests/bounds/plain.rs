@@ -1,19 +1,20 @@
 //! Users who are no Dovecot's: what a mail process does to the files of a list index, at a thousand sessions a second.
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::support::dovecot::hashed;
 use crate::support::lab::mail_dir;
-use crate::support::site::{LOG, PREFIX};
-use crate::support::{Lab, Mount};
+use crate::support::site::LOG;
+use crate::support::{Lab, Light, Mount};
 
 /// What lies in the backing of one user after a session: X, L and the record, a page each, bytes.
 pub const USUAL: u64 = 3 * 4096;
 
 /// A user of a mount.
 pub struct Plain {
+    light: Light,
     /// His directory in the mount.
     pub dir: PathBuf,
     /// The same in the backing.
@@ -25,47 +26,37 @@ pub struct Plain {
 impl Plain {
     /// A user who has an INDEX already.
     pub fn new(lab: &Lab, mount: &Mount, name: &str) -> Self {
-        let index = hashed(&lab.index(), name);
-        mail_dir(&index);
+        let light = Light::new(mount.path(), &lab.index(), name);
+        mail_dir(&light.index);
         Self {
-            dir: hashed(mount.path(), name),
+            dir: light.dir.clone(),
             backing: hashed(mount.backing(), name),
-            lasthost: index.join(".lasthost"),
+            lasthost: light.index.join(".lasthost"),
+            light,
         }
     }
 
-    /// A session: the log is opened, or made as Dovecot makes it, read, and a page at most appended to it.
+    /// A session: the log is opened, or made as Dovecot makes it, and read.
     pub fn session(&self) -> io::Result<()> {
         self.open().map(drop)
     }
 
     /// The same, which goes on as long as the file is kept.
     pub fn open(&self) -> io::Result<File> {
-        let log = self.dir.join(LOG);
-        let mut file = match OpenOptions::new().read(true).append(true).open(&log) {
+        let mut file = match OpenOptions::new()
+            .read(true)
+            .append(true)
+            .open(self.light.log())
+        {
             Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => self.make()?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&self.light.dir)?;
+                self.light.make()?.log
+            }
             Err(e) => return Err(e),
         };
         let mut text = Vec::new();
         file.read_to_end(&mut text)?;
-        Ok(file)
-    }
-
-    fn make(&self) -> io::Result<File> {
-        fs::create_dir_all(&self.dir)?;
-        let newlock = self.dir.join(format!("{LOG}.newlock"));
-        let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .append(true)
-            .create_new(true)
-            .open(&newlock)?;
-        file.write_all(b"a log\n")?;
-        fs::rename(&newlock, self.dir.join(LOG))?;
-        let tmp = self.dir.join(format!("{PREFIX}.tmp"));
-        fs::write(&tmp, "an index\n")?;
-        fs::rename(&tmp, self.dir.join(PREFIX))?;
         Ok(file)
     }
 
@@ -86,7 +77,7 @@ pub fn how_many(users: &[Plain]) -> usize {
     users.iter().filter(|user| user.is_here()).count()
 }
 
-/// What INDEX holds is not on the filesystem of the backing.
+/// Users of these numbers.
 pub fn users(lab: &Lab, mount: &Mount, names: impl Iterator<Item = usize>) -> Vec<Plain> {
     names
         .map(|n| Plain::new(lab, mount, &format!("user{n:05}")))

@@ -58,6 +58,14 @@ impl Light {
         if open(&self.log()).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        self.make()
+    }
+
+    /// Makes the list index in the directory that is there.
+    ///
+    /// # Errors
+    /// Those of its calls.
+    pub fn make(&self) -> io::Result<Session> {
         Ok(Session {
             log: self.write(&self.log(), ".newlock")?,
             list: self.write(&self.list(), ".tmp")?,
