@@ -213,6 +213,11 @@ fn takeover(
     process::signal(worker, Signal::KILL);
     users.wait_answer(worker)?;
     let answered = killed.elapsed();
+    figures.heading(&format!("the worker is killed, {due} users are due"));
+    figures.row(
+        "until it is answered again",
+        format!("{answered:.0?} (at most 1 s)"),
+    );
     let worker = mount.worker().context("there is no worker")?;
     let mut threads = Threads::of(worker);
     let until = Instant::now() + PATIENCE;
@@ -231,11 +236,6 @@ fn takeover(
     sleep(QUIET);
     threads.look()?;
     let idle = (threads.cpu("keeper") - began).div_f64(QUIET.as_secs_f64());
-    figures.heading(&format!("the worker is killed, {due} users are due"));
-    figures.row(
-        "until it is answered again",
-        format!("{answered:.0?} (at most 1 s)"),
-    );
     figures.row(
         "until all is counted and they have gone",
         format!("{took:.1?}"),

@@ -37,7 +37,8 @@ fn check(site: &Site) -> Rpcs {
     })
 }
 
-/// 2 GETATTR; NFSv4.2 may do with fewer RPCs, never with more.
+/// 2 GETATTR; NFSv4.2 may do with fewer RPCs, never with more. A check opens nothing that a delegation is given for: the client
+/// gives back, some time, those that the sessions before were given.
 fn assert_steady(site: &Site) {
     check(site); // the names on the way are known now
     for _ in 0..5 {
@@ -45,7 +46,7 @@ fn assert_steady(site: &Site) {
         if is_v3() {
             assert_eq!((rpcs.count("GETATTR"), rpcs.all()), (2, 2), "{rpcs:?}");
         } else {
-            assert!(rpcs.all() <= 2, "{rpcs:?}");
+            assert!(rpcs.all() - rpcs.count("DELEGRETURN") <= 2, "{rpcs:?}");
         }
     }
 }
