@@ -349,22 +349,42 @@ fn operating_explains_each_refusal() {
 #[test]
 fn links_between_the_documents_lead_somewhere() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let anchors = |text: &str| -> BTreeSet<String> {
+        let headings = text.lines().filter(|line| line.starts_with('#'));
+        let heading = |line: &str| line.trim_start_matches('#').trim().to_lowercase();
+        let word = |c: char| c.is_alphanumeric() || "-_ ".contains(c);
+        let anchor = |line: &str| heading(line).replace(|c| !word(c), "").replace(' ', "-");
+        headings.map(anchor).collect()
+    };
     for file in [
         "README.md",
         "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "docs/comparison.md",
         "docs/design.md",
         "docs/semantics.md",
         "docs/operating.md",
+        "docs/troubleshooting.md",
     ] {
-        let text = fs::read_to_string(top.join(file)).expect(file);
-        let dir = top.join(file);
-        let dir = dir.parent().expect("a directory");
+        let path = top.join(file);
+        let text = fs::read_to_string(&path).expect(file);
+        let dir = path.parent().expect("a directory");
         let links = text
             .split("](")
             .skip(1)
             .filter_map(|rest| rest.split(')').next());
         for link in links.filter(|link| !link.starts_with("https://")) {
-            assert!(dir.join(link).exists(), "{file}: {link}");
+            let (to, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let to = if to.is_empty() {
+                path.clone()
+            } else {
+                dir.join(to)
+            };
+            assert!(to.exists(), "{file}: {link}");
+            if !anchor.is_empty() {
+                let text = fs::read_to_string(&to).expect(link);
+                assert!(anchors(&text).contains(anchor), "{file}: {link}");
+            }
         }
     }
 }
