@@ -6,56 +6,59 @@ use crate::support::{ROOT, VM, lacks};
 /// Which of the tests run in each guest, if not all: part of their names.
 const FILTER: &str = "LISTINDEXFS_NFS_FILTER";
 
-/// Runs a module's tests, or those whose names begin so, in a guest of its own.
-fn boot(version: &str, module: &str, options: &[&str]) {
+/// Runs these modules' tests, or those whose names begin so, in a guest of their own.
+fn boot(version: &str, modules: &[&str], options: &[&str]) {
     if lacks(&[ROOT, VM]) {
         return;
     }
     let filter = std::env::var(FILTER).unwrap_or_default();
-    let is_bench = module == "bench"; // tells times and asserts nothing: run by scripts/bench-nfs alone
-    if (is_bench || !filter.is_empty()) && !filter.starts_with(module) {
+    let is_bench = modules == ["bench"]; // tells times and asserts nothing: run by scripts/bench-nfs alone
+    let is_meant = modules.iter().any(|module| filter.starts_with(module));
+    if (is_bench || !filter.is_empty()) && !is_meant {
         return eprintln!("skipped: {FILTER}={filter}");
     }
-    let wanted = match (filter.is_empty(), module.contains("::")) {
-        (false, _) => filter,
-        (true, true) => module.to_owned(),
-        (true, false) => format!("{module}::"),
+    let all = |module: &&str| match module.contains("::") {
+        true => (*module).to_owned(),
+        false => format!("{module}::"),
     };
+    let wanted: Vec<String> = match filter.is_empty() {
+        true => modules.iter().map(all).collect(),
+        false => vec![filter],
+    };
+    let wanted = wanted.iter().map(String::as_str);
     let (mounted, version) = (format!("vers={version}"), format!("{VERSION}={version}"));
     let guest = Guest {
         options: &[&["--opts", &mounted], options].concat(),
         env: &[&version],
-        args: &["--ignored", "--nocapture", "--test-threads=1", &wanted],
+        args: &["--ignored", "--nocapture", "--test-threads=1"]
+            .into_iter()
+            .chain(wanted)
+            .collect::<Vec<_>>(),
     };
     println!("{}", guest.run());
 }
 
-/// A test for each module, or guest in which it runs, and version.
+/// A test for each guest, with the modules that run there, and version. To boot one costs as much as a test does.
 macro_rules! in_guest {
-    ($($name:ident: $module:literal $options:expr;)*) => {
+    ($($name:ident: $modules:expr, $options:expr;)*) => {
         mod v3 {
-            $(#[test] fn $name() { super::boot("3", $module, $options); })*
+            $(#[test] fn $name() { super::boot("3", &$modules, $options); })*
         }
         mod v4_2 {
-            $(#[test] fn $name() { super::boot("4.2", $module, $options); })*
+            $(#[test] fn $name() { super::boot("4.2", &$modules, $options); })*
         }
     };
 }
 
 in_guest! {
-    bench: "bench" &[];
-    budget: "budget" &[];
-    claims: "claims" &[];
-    claims_on_xfs: "claims::a_" &["--backing", "xfs"];
-    claims_on_tmpfs: "claims::a_" &["--backing", "tmpfs"];
-    claims_where_time_stamps_are_coarse: "claims::a_" &["--backing", "ext4-coarse"];
-    credentials: "credentials" &[];
-    freshness: "freshness" &[];
-    hung: "hung" &[];
-    mount_guard: "mount_guard" &[];
-    quota: "quota" &["--backing", "xfs"];
-    refusals: "refusals" &[];
-    sessions: "sessions" &[];
+    bench: ["bench"], &[];
+    claims: ["claims"], &[];
+    claims_on_tmpfs: ["claims::a_"], &["--backing", "tmpfs"];
+    claims_where_time_stamps_are_coarse: ["claims::a_"], &["--backing", "ext4-coarse"];
+    exports: ["mount_guard", "refusals"], &[];
+    hung: ["hung"], &[];
+    index: ["budget", "credentials", "freshness", "sessions"], &[];
+    xfs: ["claims::a_", "quota"], &["--backing", "xfs"];
 }
 
 /// These take longer than all others together, 200 sessions each: begun first (in the order of names), they run beside those.
@@ -64,11 +67,11 @@ mod longest_first {
 
     #[test]
     fn two_hosts_v3() {
-        super::boot("3", "two_hosts", OPTIONS);
+        super::boot("3", &["two_hosts"], OPTIONS);
     }
 
     #[test]
     fn two_hosts_v4_2() {
-        super::boot("4.2", "two_hosts", OPTIONS);
+        super::boot("4.2", &["two_hosts"], OPTIONS);
     }
 }
