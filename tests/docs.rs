@@ -156,6 +156,26 @@ fn dovecot_and_the_mount_mean_the_same_directories() {
     }
 }
 
+/// README's table and the chart beside it are from one run of scripts/bench-nfs.
+#[test]
+fn the_chart_has_the_figures_of_the_table() {
+    let chart = include_str!("../docs/rpcs.svg");
+    let figures = chart.split("</text>").filter_map(|text| {
+        let shown = text.rsplit_once('>')?.1;
+        shown.parse::<u32>().ok()
+    });
+    let table = README.split("| the list index is |").nth(1);
+    let rows = table.expect("a table").lines().skip(2);
+    let rows = rows.take_while(|line| line.starts_with('|'));
+    let cells = rows.flat_map(|row| row.split('|').skip(2));
+    let cells = cells.filter_map(|cell| cell.trim().parse().ok());
+    assert_eq!(
+        figures.collect::<Vec<u32>>(),
+        cells.collect::<Vec<u32>>(),
+        "chart and table"
+    );
+}
+
 /// That the man page has each option is tested with the parser's tables, in src/options/.
 #[test]
 fn the_options_that_readme_names_exist() {
