@@ -3,6 +3,7 @@
 mod bounded;
 mod check;
 mod clean;
+pub mod look;
 mod mounts;
 mod point;
 mod status;
