@@ -7,6 +7,7 @@ pub mod clean;
 pub mod client;
 pub mod protocol;
 pub mod socket;
+pub mod users;
 
 /// The supervisor's socket, in the private directory of the backing.
 pub const SUPERVISOR: &str = "control";

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 pub use super::clean::{Clean, Named, Outcome, Step, Who};
+use super::users::{About, Page, Whom};
 
 /// Grows when an older side would misunderstand a newer one.
 pub const PROTOCOL: u32 = 1;
@@ -24,6 +25,10 @@ pub enum Command {
     Upgrade,
     /// Of the worker: drop the list indexes of idle users. Answered step by step.
     Clean(Clean),
+    /// Of the worker: who has a list index here. Answered in pages.
+    Users,
+    /// Of the worker: all that is known of a user.
+    User(Whom),
 }
 
 /// A request.
@@ -69,6 +74,12 @@ pub enum Answer {
     Step(Step),
     /// The same, and that was all.
     Cleaned(Step),
+    /// Some users; more lines follow.
+    Users(Page),
+    /// The same, and that was all.
+    Listed(Page),
+    /// A user; `None`: he has no directory here.
+    User(Option<Box<About>>),
     /// It is not done, and why.
     Error(String),
 }

@@ -6,7 +6,11 @@ mod clean;
 pub mod look;
 mod mounts;
 mod point;
+mod progress;
 mod status;
+mod user;
+mod users;
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,6 +61,12 @@ enum Command {
     },
     /// Drops the list indexes of users who have not been here for long
     Clean(clean::Args),
+    /// Drops the list indexes of users now, however recently they were here
+    Evict(clean::Evict),
+    /// Tells who has a list index here
+    Users(users::Args),
+    /// Tells all that is known of a user
+    User(user::Args),
     /// Makes it harmless that nothing is mounted on MOUNTPOINT
     Prepare { mountpoint: PathBuf },
     /// Unmounts once nobody uses the mount, and in any case after a while
@@ -99,6 +109,9 @@ fn run(command: Command) -> Result<Exit, Failure> {
             Ok(report.exit())
         }
         Command::Clean(args) => clean::run(&args),
+        Command::Evict(args) => clean::run(&args.into()),
+        Command::Users(args) => users::run(&args),
+        Command::User(args) => user::run(&args),
         Command::Prepare { mountpoint } => point::prepare(&absolute(&mountpoint)?),
         Command::Unmount { mountpoint, within } => {
             point::unmount(&mounts::find(mountpoint.as_deref())?, within)
@@ -150,9 +163,7 @@ fn ask(
     match client::ask(&mount.backing, &command, within) {
         Ok(Answer::Status(status)) => Ok(Ok(*status)),
         Ok(Answer::Error(why)) => Ok(Err(why)),
-        Ok(Answer::Step(_) | Answer::Cleaned(_)) => {
-            Ok(Err("an answer to another question".to_owned()))
-        }
+        Ok(_) => Ok(Err("an answer to another question".to_owned())),
         Err(error) => Err(Failure::system(mounts::why_silent(mount, &error))),
     }
 }

@@ -87,7 +87,7 @@ impl Watch<'_> {
                 self.told.push(reply);
                 self.upgrade();
             }
-            Command::Clean(_) => reply.send(Answer::Error(
+            Command::Clean(_) | Command::Users | Command::User(_) => reply.send(Answer::Error(
                 "the worker does that: it has a socket of its own".to_owned(),
             )),
         }

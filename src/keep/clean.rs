@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 
 use super::pace::Shared;
+use super::{about, list};
 use crate::control::WORKER;
 use crate::control::protocol::{Answer, Clean, Command, Named, Outcome, Step, Who};
 use crate::control::socket::{Client, Socket};
 use crate::options::Config;
-use crate::store::usage::Stamp;
+use crate::store::usage::{Stamp, Usage};
 use crate::store::{Node, PRIVATE_DIR, Store};
 use crate::template::{Layout, User};
 use crate::user::clean::Cleaned;
@@ -29,11 +30,11 @@ const PAUSE: Duration = Duration::from_millis(5);
 const AT_ONCE: usize = 1000;
 
 /// What is cleaned, by all clients together.
-struct Cleaner {
-    config: Arc<Config>,
-    store: Arc<Store>,
-    gate: Arc<Gate>,
-    pace: Shared,
+pub(super) struct Cleaner {
+    pub(super) config: Arc<Config>,
+    pub(super) store: Arc<Store>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) pace: Shared,
 }
 
 /// Listens on the worker's socket. Where that is not possible the mount is served all the same.
@@ -61,6 +62,8 @@ impl Cleaner {
     fn answer(&self, command: Command, client: &mut Client) -> Answer {
         let wanted = match command {
             Command::Clean(wanted) => wanted,
+            Command::Users => return list::everybody(self, client),
+            Command::User(asked) => return about::of(self, &asked.who),
             Command::Status | Command::Upgrade => {
                 return Answer::Error(
                     "the supervisor does that: it has a socket of its own".to_owned(),
@@ -126,6 +129,26 @@ pub fn became(who: &Who, user: Option<&User>, outcome: Outcome) -> Named {
 /// Seconds since then.
 pub fn age_of(last: Stamp) -> u64 {
     Stamp::now().0.saturating_sub(last.0) / 1000
+}
+
+/// Has it said how many directories are known by now, until all are.
+pub(super) fn wait_for_the_walk(
+    usage: &Usage,
+    mut say: impl FnMut(u64) -> io::Result<()>,
+) -> io::Result<()> {
+    loop {
+        match usage.is_walked() {
+            Some(true) => return Ok(()),
+            Some(false) => {
+                return Err(io::Error::other(
+                    "what lies in the backing could not be counted: the log says why",
+                ));
+            }
+            None => {}
+        }
+        say(usage.directories())?;
+        sleep(PERIOD);
+    }
 }
 
 struct Run<'a> {
@@ -215,21 +238,10 @@ impl Run<'_> {
 
     /// Until every directory has been counted, the order is not known.
     fn wait_for_the_walk(&mut self) -> io::Result<()> {
-        let usage = self.cleaner.store.usage();
-        loop {
-            match usage.is_walked() {
-                Some(true) => return Ok(()),
-                Some(false) => {
-                    return Err(io::Error::other(
-                        "what lies in the backing could not be counted: the log says why",
-                    ));
-                }
-                None => {}
-            }
-            self.step.counting = Some(usage.directories());
-            self.say()?;
-            sleep(PERIOD);
-        }
+        wait_for_the_walk(self.cleaner.store.usage(), |directories| {
+            self.step.counting = Some(directories);
+            self.say()
+        })
     }
 
     fn tell(&mut self) -> io::Result<()> {

@@ -3,9 +3,11 @@
 //!
 //! Costs nothing while nothing is due: who was here longest ago is known ([`crate::store::usage`]), and nobody else is looked at.
 
+mod about;
 mod age;
 mod cached;
 pub mod clean;
+mod list;
 mod moved;
 mod pace;
 pub mod unmounted;

@@ -1,11 +1,13 @@
 //! One run of the gate: look, decide, and take the steps in the order that a crash at any point leaves safe.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::sync::Arc;
 
 use super::decide::{Claim, Decision, Seen, StockLog, decide};
 use super::directory::Taken;
 use super::gate::Gate;
+use super::history::Saw;
 use super::record::{Kept, Record};
 use super::state::UserState;
 use super::steps::Step;
@@ -23,6 +25,8 @@ pub struct Flight<'a> {
     gate: &'a Arc<Gate>,
     state: &'a Arc<UserState>,
     creds: &'a Creds,
+    /// What it saw and decided last.
+    saw: Cell<Option<Saw>>,
 }
 
 /// What a run found.
@@ -34,10 +38,32 @@ struct View {
     record: Option<Record>,
 }
 
+impl View {
+    fn saw(&self, decision: Decision) -> Saw {
+        Saw {
+            seen: self.seen,
+            lasthost: self.lasthost.is_some(),
+            record: self.record.is_some(),
+            decision,
+        }
+    }
+}
+
 impl<'a> Flight<'a> {
     /// A run with one caller's rights.
     pub fn new(gate: &'a Arc<Gate>, state: &'a Arc<UserState>, creds: &'a Creds) -> Self {
-        Flight { gate, state, creds }
+        let saw = Cell::new(None);
+        Flight {
+            gate,
+            state,
+            creds,
+            saw,
+        }
+    }
+
+    /// What it saw and decided by, if it came so far.
+    pub fn saw(&self) -> Option<Saw> {
+        self.saw.get()
     }
 
     /// Runs. `Ok`: those who wait may be served; an error has been reported.
@@ -65,6 +91,7 @@ impl<'a> Flight<'a> {
             logs.try_for_each(|(_, log)| dir.drop_left_dotlock(&log))?;
         }
         let decision = decide(view.seen, haunted);
+        self.saw.set(Some(view.saw(decision)));
         log::debug!(
             "{}: {:?} -> {}",
             self.state.user,

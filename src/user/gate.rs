@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::flight::Flight;
 use super::ghosts::{Ghost, Why};
+use super::history::History;
 use super::housekeeper::Housekeeper;
 use super::passing::Passing;
 use super::process::{Caller, Process, Processes};
@@ -83,6 +84,9 @@ pub struct Gate {
     pub(super) room: Room,
     pub(super) passing: Passing,
     pub(super) pools: Pools,
+    pub(super) history: History,
+    /// One for each question of an operator's that a server has not answered yet, besides our own.
+    pub(super) questions: Arc<()>,
     housekeeper: Housekeeper,
     spared_threads: usize,
     /// When it took over from another worker, if it did.
@@ -140,6 +144,8 @@ impl Gate {
             limit: LogLimit::default(),
             housekeeper: Housekeeper::default(),
             pools: Pools::default(),
+            history: History::default(),
+            questions: Arc::default(),
             spared_threads,
             journal,
             took_over: OnceLock::new(),
@@ -276,8 +282,10 @@ impl Gate {
         let Some(creds) = board(&mut state.lock()) else {
             return;
         };
+        let began = Instant::now();
         let flight = Flight::new(self, state, &creds);
         let outcome = flight.run();
+        (self.history).note(&state.user, began, flight.saw(), &outcome);
         if outcome.is_ok() {
             self.server_answers(state);
         }
@@ -323,6 +331,8 @@ impl Gate {
 
     /// Refuses a caller without a check: he is a ghost, as whoever is refused.
     pub fn refuse_at_once(&self, user: &User, caller: Caller) {
+        let why = "workers have died of this request";
+        self.history.refused(user, Duration::ZERO, &why);
         let (process, creds) = self.who(caller);
         let waiter = Waiter {
             process,
@@ -343,6 +353,8 @@ impl Gate {
             return;
         }
         self.server_is_silent(state);
+        let waited = self.config.check_timeout;
+        (self.history).refused(&state.user, waited, &Trouble::TimedOut(waited));
         self.refuse(state, inner, late);
     }
 

@@ -1,5 +1,6 @@
 //! One user's list index: who may have it now. The gate, its decision and its steps.
 
+pub mod about;
 pub mod claim;
 pub mod clean;
 pub mod count;
@@ -11,6 +12,7 @@ pub mod flight;
 pub mod gate;
 pub mod ghosts;
 mod haunt;
+pub mod history;
 pub mod housekeeper;
 pub mod local;
 pub mod moved;

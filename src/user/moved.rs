@@ -131,7 +131,7 @@ impl Gate {
 }
 
 /// The owner of the user's list index. Root's files are no mail process's, and with root's rights nothing is done on NFS.
-fn owner(gate: &Gate, user: &User) -> io::Result<Option<Creds>> {
+pub(super) fn owner(gate: &Gate, user: &User) -> io::Result<Option<Creds>> {
     let Some(dir) = local::dir_of(gate, user)? else {
         return Ok(None);
     };

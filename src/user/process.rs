@@ -78,6 +78,16 @@ impl dyn Processes + '_ {
     }
 }
 
+/// What a process calls itself, while it runs.
+pub fn program(of: Process) -> Option<String> {
+    let known: &dyn Processes = &Proc;
+    if of.pid == 0 || !known.alive(of) {
+        return None;
+    }
+    let name = read_proc(of.pid, "comm", |name| name.trim_end().to_owned());
+    name.ok()
+}
+
 /// Has a file of `/proc/PID` parsed. The kernel writes it anew for every open; with room for all of it, it is read at once.
 fn read_proc<T>(pid: u32, name: &str, parse: impl FnOnce(&str) -> T) -> std::io::Result<T> {
     let mut file = File::open(format!("/proc/{pid}/{name}"))?;

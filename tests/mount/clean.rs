@@ -16,11 +16,11 @@ use serde_json::Value;
 use crate::ctl::{CTL, Said, run};
 use crate::rig::{Daemon, Rig, finish, wait_until};
 
-const DAY: u64 = 24 * 3600;
+pub const DAY: u64 = 24 * 3600;
 /// Enough that a clean is still under way when something happens to it.
-const MANY: usize = 3000;
+pub const MANY: usize = 3000;
 /// When most of them were last here, seconds: not so long ago that the keeper takes their directories away.
-const AGO: u64 = 1000;
+pub const AGO: u64 = 1000;
 
 fn clean(args: &[&str]) -> Said {
     let mut tool = Command::new(CTL);
@@ -37,12 +37,12 @@ fn json(args: &[&str]) -> (Option<i32>, Value) {
     )
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
 /// Where the user is, below mount point and backing.
-fn place_of(user: &str) -> String {
+pub fn place_of(user: &str) -> String {
     static LAYOUT: LazyLock<Layout> =
         LazyLock::new(|| Layout::parse(DEFAULT_LAYOUT).expect("a layout"));
     let user = LAYOUT.user_named(user.as_bytes()).expect("a user");
@@ -50,7 +50,7 @@ fn place_of(user: &str) -> String {
 }
 
 /// A list index of somebody who was last here so many seconds ago.
-fn make(rig: &Rig, user: &str, ago: u64) -> PathBuf {
+pub fn make(rig: &Rig, user: &str, ago: u64) -> PathBuf {
     let dir = rig.backing.join(place_of(user));
     fs::create_dir_all(&dir).expect("mkdir");
     let then = SystemTime::now() - Duration::from_secs(ago);
@@ -68,7 +68,7 @@ fn has_files(dir: &Path) -> bool {
 }
 
 /// A mount whose worker has counted these users.
-fn mounted(rig: &Rig, users: &[(&str, u64)]) -> (Daemon, Vec<PathBuf>) {
+pub fn mounted(rig: &Rig, users: &[(&str, u64)]) -> (Daemon, Vec<PathBuf>) {
     found(rig, rig.mount(), users)
 }
 
@@ -82,7 +82,7 @@ fn found(rig: &Rig, daemon: Daemon, users: &[(&str, u64)]) -> (Daemon, Vec<PathB
     (daemon, dirs)
 }
 
-fn next_worker(daemon: &Daemon) {
+pub fn next_worker(daemon: &Daemon) {
     let worker = daemon.worker();
     worker.signal(Signal::KILL);
     wait_until("the next worker", || {
@@ -205,7 +205,7 @@ fn who_has_files_open_or_ghosts_stays() {
     assert!(!has_files(&dirs[0]));
 }
 
-fn many(rig: &Rig) -> (Daemon, Vec<PathBuf>) {
+pub fn many(rig: &Rig) -> (Daemon, Vec<PathBuf>) {
     let names: Vec<String> = (0..MANY).map(|n| format!("u{n}")).collect();
     let ago = |n: usize| if n == 0 { 2 * AGO } else { AGO };
     let users = names

@@ -10,3 +10,4 @@ mod fstab;
 mod life;
 mod refusals;
 mod rig;
+mod users;

@@ -1,7 +1,6 @@
 //! `listindexctl clean`: idle users' list indexes go, by the worker of a mount, or here where nothing is mounted.
 
-mod place;
-mod progress;
+pub mod place;
 mod report;
 mod worker;
 
@@ -9,9 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use self::place::{Place, Users};
-use self::progress::Progress;
 use self::report::Report;
 use super::print;
+use super::progress::Progress;
 use crate::control::protocol::{Clean, Step};
 use crate::daemon::{checks, kept, lock::Lock};
 use crate::exit::{Exit, Failure};
@@ -39,6 +38,37 @@ pub struct Args {
     /// As JSON, on one line
     #[arg(long)]
     json: bool,
+}
+
+/// What `evict` is told.
+#[derive(Debug, clap::Args)]
+pub struct Evict {
+    /// By name, or by the path of their directory in the mount or the backing
+    #[arg(value_name = "USER", required = true)]
+    users: Vec<String>,
+    /// Of the listindexfs that is mounted here, or has this backing
+    #[arg(long, value_name = "MOUNTPOINT", conflicts_with = "backing")]
+    mount: Option<PathBuf>,
+    /// What lies in this backing, mounted or not
+    #[arg(long, value_name = "BACKING")]
+    backing: Option<PathBuf>,
+    /// As JSON, on one line
+    #[arg(long)]
+    json: bool,
+}
+
+impl From<Evict> for Args {
+    /// However recently they were here.
+    fn from(evict: Evict) -> Self {
+        Args {
+            age: Duration::ZERO,
+            users: evict.users,
+            mount: evict.mount,
+            backing: evict.backing,
+            dry_run: false,
+            json: evict.json,
+        }
+    }
 }
 
 /// Cleans, and tells what became of it.

@@ -118,17 +118,41 @@ impl Table {
 
 /// A list of facts, one a line: what it is about, and the fact, wrapped beside it.
 #[derive(Clone, Debug, Default)]
-pub struct Facts(Vec<(&'static str, String, Style)>);
+pub struct Facts(Vec<Fact>);
+
+#[derive(Clone, Debug)]
+struct Fact {
+    about: &'static str,
+    text: String,
+    style: Style,
+    /// In one piece, to be copied.
+    whole: bool,
+}
 
 impl Facts {
+    fn push(&mut self, about: &'static str, text: String, style: Style, whole: bool) {
+        let text = clean(&text);
+        self.0.push(Fact {
+            about,
+            text,
+            style,
+            whole,
+        });
+    }
+
     /// One more.
     pub fn add(&mut self, about: &'static str, fact: impl Into<String>) {
-        self.0.push((about, fact.into(), Style::new()));
+        self.push(about, fact.into(), Style::new(), false);
     }
 
     /// One more, that is good or bad.
     pub fn add_with(&mut self, level: Level, about: &'static str, fact: impl Into<String>) {
-        self.0.push((about, fact.into(), level.style()));
+        self.push(about, fact.into(), level.style(), false);
+    }
+
+    /// One more, that stays in one piece as it is: a path is to be copied.
+    pub fn path(&mut self, about: &'static str, path: impl Into<String>) {
+        self.push(about, path.into(), Style::new(), true);
     }
 
     /// One more line about the same.
@@ -138,26 +162,28 @@ impl Facts {
 
     /// The lines.
     pub fn lines(&self, look: &Look) -> String {
-        let widest = self.0.iter().map(|(about, ..)| width_of(about)).max();
+        let widest = self.0.iter().map(|fact| width_of(fact.about)).max();
         let indent = widest.unwrap_or(0) + GAP.len();
-        let line = |(about, fact, style): &(&str, String, Style)| {
-            let padding = " ".repeat(indent - width_of(about));
-            let fact = look.wrap(&clean(fact), indent);
-            // Each line for itself, so that no colour reaches over the indent.
-            let fact: Vec<_> = fact.split('\n').collect();
-            let painted = fact.iter().map(|part| {
-                let text = part.trim_start();
-                let indent = &part[..part.len() - text.len()];
-                format!("{indent}{}", look.paint(*style, text))
-            });
-            let painted: Vec<_> = painted.collect();
-            format!(
-                "{}{padding}{}\n",
-                look.paint(DIM, about),
-                painted.join("\n")
-            )
+        self.0.iter().map(|fact| fact.lines(look, indent)).collect()
+    }
+}
+
+impl Fact {
+    fn lines(&self, look: &Look, indent: usize) -> String {
+        let text = match self.whole {
+            true => self.text.clone(),
+            false => look.wrap(&self.text, indent),
         };
-        self.0.iter().map(line).collect()
+        // Each line for itself, so that no colour reaches over the indent.
+        let lines = text.split('\n').map(|line| {
+            let words = line.trim_start();
+            let indent = &line[..line.len() - words.len()];
+            format!("{indent}{}", look.paint(self.style, words))
+        });
+        let lines: Vec<_> = lines.collect();
+        let padding = " ".repeat(indent - width_of(self.about));
+        let about = look.paint(DIM, self.about);
+        format!("{about}{padding}{}\n", lines.join("\n"))
     }
 }
 

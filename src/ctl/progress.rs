@@ -26,18 +26,24 @@ impl Progress {
         Progress(bar)
     }
 
-    /// Shows how far it has come.
+    /// Shows how far a clean has come.
     pub fn show(&mut self, sum: &Step) {
-        if let (None, Some(due)) = (self.0.length(), sum.due) {
+        let done = format!("{} dropped, {}", sum.dropped, HumanBytes(sum.bytes));
+        self.at(sum.looked_at, sum.due, sum.counting, done);
+    }
+
+    /// Shows how far it has come: so many of so many, once that is known, or what is `counted` before it begins.
+    pub fn at(&mut self, done: u64, due: Option<u64>, counted: Option<u64>, message: String) {
+        if let (None, Some(due)) = (self.0.length(), due) {
             self.0.set_length(due);
             let style = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}");
             self.0
                 .set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         }
-        self.0.set_position(sum.looked_at);
-        self.0.set_message(match sum.counting {
+        self.0.set_position(done);
+        self.0.set_message(match counted {
             Some(directories) => format!("counting what lies here: {directories} directories"),
-            None => format!("{} dropped, {}", sum.dropped, HumanBytes(sum.bytes)),
+            None => message,
         });
     }
 

@@ -1,0 +1,374 @@
+//! `listindexctl user`: all that is known of one user, and why the gate decided as it did.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use super::clean::place::{self, Place};
+use super::look::{self, Facts, Level, Look};
+use super::print;
+use super::worker::{Heard, Worker};
+use crate::control::protocol::{Answer, Command, Who};
+use crate::control::users::{
+    About, Activity, Decision, Ghost, Holder, Index, LastHost, Record, Whom,
+};
+use crate::exit::{Exit, Failure};
+use crate::store::usage::Stamp;
+
+/// So many decisions are shown to people.
+const DECISIONS: usize = 8;
+/// So many files.
+const FILES: usize = 12;
+
+/// What `user` is told.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// By name, or by the path of his directory in the mount or the backing
+    #[arg(value_name = "USER")]
+    user: String,
+    /// Of the listindexfs that is mounted here, or has this backing
+    #[arg(long, value_name = "MOUNTPOINT")]
+    mount: Option<PathBuf>,
+    /// As JSON, on one line
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is told.
+#[derive(Debug, Serialize)]
+struct Report {
+    mountpoint: Option<String>,
+    backing: String,
+    /// His directories, in full.
+    directory: Option<String>,
+    backing_directory: String,
+    #[serde(flatten)]
+    about: About,
+}
+
+/// Asks and prints.
+pub fn run(args: &Args) -> Result<Exit, Failure> {
+    let named = std::slice::from_ref(&args.user);
+    let (place, users) = place::of(args.mount.as_deref(), None, named)?;
+    let (Place::Served { backing, point }, Some((_, who))) = (&place, users.0.first()) else {
+        return Err(Failure::mount("nobody serves it: mount it first"));
+    };
+    let about = ask(Worker::of(backing, point.as_deref()), who)?.ok_or_else(|| {
+        Failure::new(
+            Exit::NoUser,
+            format!(
+                "not known here: {}: no such directory, or none that layout= makes",
+                args.user
+            ),
+        )
+    })?;
+    let report = Report::new(backing, point.as_deref(), about);
+    let lines = report.lines(&Look::of_stdout(), Stamp::now());
+    print(&lines, &report, args.json)
+}
+
+fn ask(mut worker: Worker<'_>, who: &Who) -> Result<Option<About>, Failure> {
+    let asked = Command::User(Whom { who: who.clone() });
+    loop {
+        let mut lines = worker.ask(&asked)?;
+        match worker.hear(&mut lines)? {
+            Heard::Answer(Answer::User(about)) => return Ok(about.map(|about| *about)),
+            Heard::Answer(_) => return Err(worker.confused()),
+            Heard::Died => worker.lost()?,
+        }
+    }
+}
+
+impl Report {
+    fn new(backing: &Path, point: Option<&Path>, about: About) -> Self {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let below = |root: &Path| text(&root.join(&about.path));
+        Report {
+            mountpoint: point.map(text),
+            backing: text(backing),
+            directory: point.map(below),
+            backing_directory: below(backing),
+            about,
+        }
+    }
+
+    fn lines(&self, look: &Look, now: Stamp) -> String {
+        let about = &self.about;
+        let mut facts = Facts::default();
+        facts.add_with(level_of(about.state), "state", state(about));
+        if let Some(directory) = &self.directory {
+            facts.path("directory", directory);
+        }
+        facts.path("backing", &self.backing_directory);
+        match &about.index {
+            Index::Path(path) => facts.path("INDEX", path),
+            Index::None(why) => facts.add_with(Level::Error, "INDEX", why),
+        }
+        facts.add("list index", look::size(about.bytes));
+        let files = about.files.iter().take(FILES);
+        files.for_each(|file| facts.more(format!("{}, {}", file.name, look::size(file.size))));
+        let more = about.files.len().saturating_sub(FILES) as u64 + about.more_files;
+        if more > 0 {
+            facts.more(format!("and {more} more"));
+        }
+        if about.plain_bytes > 0 {
+            facts.add("plain files", look::size(about.plain_bytes));
+        }
+        facts.add("last use", moment(about.last_access, now));
+        facts.add("record", record(&about.record, now));
+        let (level, said) = lasthost(&about.lasthost);
+        match level {
+            Some(level) => facts.add_with(level, ".lasthost", said),
+            None => facts.add(".lasthost", said),
+        }
+        people(&mut facts, "open files", about.holders.iter().map(holder));
+        people(&mut facts, "ghosts", about.ghosts.iter().map(ghost));
+        decisions(&mut facts, &about.decisions, now);
+        let name = look.paint(look::BOLD, &look::clean(&about.name));
+        name + "\n" + &facts.lines(look)
+    }
+}
+
+fn people(facts: &mut Facts, about: &'static str, mut lines: impl Iterator<Item = String>) {
+    if let Some(first) = lines.next() {
+        facts.add(about, first);
+    }
+    lines.for_each(|line| facts.more(line));
+}
+
+fn decisions(facts: &mut Facts, all: &[Decision], now: Stamp) {
+    let mut about = "decisions";
+    if all.is_empty() {
+        facts.add(about, "none since this worker began");
+    }
+    for decision in all.iter().take(DECISIONS) {
+        let level = match decision.served {
+            true => Level::Ok,
+            false => Level::Error,
+        };
+        let (at, took) = (moment(decision.at, now), look::took(decision.took_us));
+        let Decision { decision, why, .. } = decision;
+        facts.add_with(level, about, format!("{decision}: {why}"));
+        facts.more(format!("{at}, took {took}"));
+        about = "";
+    }
+}
+
+fn level_of(state: Activity) -> Level {
+    match state {
+        Activity::Idle | Activity::InUse => Level::Ok,
+        Activity::Haunted => Level::Warning,
+    }
+}
+
+fn state(about: &About) -> String {
+    let checking = if about.checking {
+        ", a check or a fence is under way"
+    } else {
+        ""
+    };
+    let word = about.state.word();
+    match about.state {
+        Activity::Idle => word.to_owned(),
+        Activity::InUse => format!("{word}{checking}"),
+        Activity::Haunted => format!(
+            "{word}: nobody is given his list index until sessions have ended whose changes it lacks{checking}"
+        ),
+    }
+}
+
+/// A moment in seconds since 1970, and how long ago it is.
+fn moment(at: u64, now: Stamp) -> String {
+    let since = UNIX_EPOCH + Duration::from_secs(at);
+    let ago = (now.0 / 1000).saturating_sub(at);
+    let since = humantime::format_rfc3339_seconds(since);
+    format!("{since}, {} ago", look::age(ago))
+}
+
+fn record(record: &Record, now: Stamp) -> String {
+    match record {
+        Record::None => "none of this mount: the next login begins anew".to_owned(),
+        Record::Haunted => "word of sessions that linger, and nothing that is trusted".to_owned(),
+        Record::Accepted {
+            written, pulled, ..
+        } => {
+            let written = u64::try_from(*written).unwrap_or(0);
+            let mut text = format!("accepts the .lasthost of {}", moment(written, now));
+            if !pulled.is_empty() {
+                text += &format!("; pulled {}", pulled.join(", "));
+            }
+            text
+        }
+    }
+}
+
+fn lasthost(said: &LastHost) -> (Option<Level>, String) {
+    match said {
+        LastHost::NotAsked { why } => (Some(Level::Warning), format!("not asked: {why}")),
+        LastHost::Trouble { why } => (Some(Level::Error), why.clone()),
+        LastHost::NoIndex => (None, "there is no INDEX".to_owned()),
+        LastHost::Absent => (None, "there is none".to_owned()),
+        LastHost::Foreign => (
+            Some(Level::Warning),
+            "there is one that no listindexfs has written".to_owned(),
+        ),
+        LastHost::Claim {
+            host,
+            instance,
+            ours,
+            recorded,
+            stale,
+        } => {
+            let whose = match (ours, recorded, instance) {
+                (true, true, _) => "this mount's, and the record's",
+                (true, false, _) => "this mount's, and not in the record",
+                (false, true, _) => "the record's",
+                (false, false, Some(_)) => "another mount's: the next login here begins anew",
+                (false, false, None) => "nobody's mount: the next login here begins anew",
+            };
+            let mut text = format!("{host}: {whose}");
+            if *stale > 0 {
+                text += &format!("; warns of {}", look::count(*stale, "stale log"));
+            }
+            (None, text)
+        }
+    }
+}
+
+fn process(pid: u32, program: &str) -> String {
+    match (pid, program) {
+        (0, _) => "a process that cannot be seen from here".to_owned(),
+        (pid, "") => format!("pid {pid} (ended)"),
+        (pid, program) => format!("pid {pid} ({program})"),
+    }
+}
+
+fn holder(holder: &Holder) -> String {
+    let wrote = if holder.wrote { ", has written" } else { "" };
+    let process = process(holder.pid, &holder.program);
+    let files = look::count(holder.handles.into(), "file");
+    format!("{process}, uid {}: {files}{wrote}", holder.uid)
+}
+
+fn ghost(ghost: &Ghost) -> String {
+    format!("{}: {}", process(ghost.pid, &ghost.program), ghost.why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::users::File;
+
+    const NOW: Stamp = Stamp(1_790_000_000_123);
+
+    const SHOWN: &str = "\
+bob@example.com
+state       haunted: nobody is given his list index until sessions have ended
+            whose changes it lacks
+directory   /run/listindex/d0/bob@example.com
+backing     /var/lib/listindexfs/d0/bob@example.com
+INDEX       /nfs/idx/d0/bob@example.com
+list index  12.0 KiB
+            dovecot.list.index.log, 2.0 KiB
+            and 2 more
+last use    2026-09-21T14:10:00Z, 3 min ago
+record      word of sessions that linger, and nothing that is trusted
+.lasthost   backend7: another mount's: the next login here begins anew; warns of
+            1 stale log
+open files  pid 4711 (imap), uid 5000: 2 files, has written
+ghosts      pid 12 (ended): had files open that had to go
+decisions   drain: sessions from before the user moved or was refused still run
+            (pid 12): end them with `doveadm kick`, or wait
+            2026-09-21T14:13:17Z, 3 s ago, took 3 ms
+            keep: INDEX/.lasthost is the one that the record names
+            2026-09-21T14:10:00Z, 3 min ago, took 87 µs
+";
+
+    fn report() -> Report {
+        let seconds = NOW.0 / 1000;
+        let about = About {
+            name: "bob@example.com".to_owned(),
+            path: "d0/bob@example.com".to_owned(),
+            index: Index::Path("/nfs/idx/d0/bob@example.com".to_owned()),
+            bytes: 12_288,
+            plain_bytes: 0,
+            files: vec![File {
+                name: "dovecot.list.index.log".to_owned(),
+                size: 2_000,
+            }],
+            more_files: 2,
+            last_access: seconds - 200,
+            state: Activity::Haunted,
+            checking: false,
+            record: Record::Haunted,
+            lasthost: LastHost::Claim {
+                host: "backend7".to_owned(),
+                instance: Some("f".repeat(32)),
+                ours: false,
+                recorded: false,
+                stale: 1,
+            },
+            holders: vec![Holder {
+                pid: 4711,
+                program: "imap".to_owned(),
+                uid: 5000,
+                handles: 2,
+                wrote: true,
+            }],
+            ghosts: vec![Ghost {
+                pid: 12,
+                program: String::new(),
+                why: "had files open that had to go".to_owned(),
+            }],
+            decisions: vec![
+                Decision {
+                    at: seconds - 3,
+                    decision: "drain".to_owned(),
+                    served: false,
+                    why: "sessions from before the user moved or was refused still run (pid 12): end them with `doveadm kick`, or wait".to_owned(),
+                    took_us: 3_210,
+                },
+                Decision {
+                    at: seconds - 200,
+                    decision: "keep".to_owned(),
+                    served: true,
+                    why: "INDEX/.lasthost is the one that the record names".to_owned(),
+                    took_us: 87,
+                },
+            ],
+        };
+        let (backing, point) = (
+            Path::new("/var/lib/listindexfs"),
+            Path::new("/run/listindex"),
+        );
+        Report::new(backing, Some(point), about)
+    }
+
+    #[test]
+    fn people_read_facts_of_eighty_columns() {
+        let lines = |colour| {
+            let width = Some(80);
+            report().lines(&Look { colour, width }, NOW)
+        };
+        let plain = lines(false);
+        assert_eq!(plain, SHOWN, "{plain}");
+        assert!(plain.lines().all(|line| look::width_of(line) <= 80));
+        assert_eq!(
+            anstream::adapter::strip_str(&lines(true)).to_string(),
+            plain
+        );
+    }
+
+    #[test]
+    fn programs_read_one_object() {
+        let json = serde_json::to_value(report()).expect("JSON");
+        assert_eq!(json["name"], "bob@example.com");
+        assert_eq!(json["directory"], "/run/listindex/d0/bob@example.com");
+        assert_eq!(json["index"]["path"], "/nfs/idx/d0/bob@example.com");
+        assert_eq!(json["lasthost"]["kind"], "claim");
+        assert_eq!(json["record"]["kind"], "haunted");
+        assert_eq!(json["holders"][0]["pid"], 4711);
+        assert_eq!(json["decisions"][1]["decision"], "keep");
+    }
+}
