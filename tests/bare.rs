@@ -114,7 +114,7 @@ fn over_a_prepared_mount_point_mail_goes_on_and_nothing_goes_stale() {
     elsewhere.finish();
 }
 
-/// That of 2.3: LIST shows INBOX only, and imap aborts. So the advice to prepare it.
+/// Of 2.3 and 2.4: LIST shows INBOX only, and imap aborts. So the advice to prepare it.
 #[test]
 fn over_any_that_dovecot_cannot_write_to_it_aborts() {
     if lacks(&[ROOT, DOVECOT]) {

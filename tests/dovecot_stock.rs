@@ -2,8 +2,49 @@
 //! what is stale.
 mod support;
 
+use std::fs;
+
 use support::rounds::Rounds;
-use support::{Config, DOVECOT, Format, Lab, Model, ROOT, finish, lacks, message};
+use support::{
+    Config, DOVECOT, Format, Lab, Model, ROOT, dovecot24, finish, lacks, message, process,
+};
+
+#[test]
+fn the_dovecot_is_the_one_asked_for() {
+    if lacks(&[ROOT, DOVECOT]) {
+        return;
+    }
+    let major = if dovecot24::is_used() { "2.4." } else { "2.3." };
+    let version = support::dovecot::version();
+    assert!(version.starts_with(major), "{version}");
+    let lab = Lab::new();
+    let host = Config::new(&lab, "a").start();
+    let starting = format!("Dovecot v{version} ");
+    let log = host.log();
+    assert!(log.iter().any(|line| line.contains(&starting)), "{log:?}");
+}
+
+/// As doveconf prints them, but for the variables, which it does not look into.
+#[test]
+fn the_settings_that_readme_has_for_2_4_are_taken() {
+    if !dovecot24::is_used() || lacks(&[ROOT, DOVECOT]) {
+        return;
+    }
+    let readme = include_str!("../README.md");
+    let settings = readme.split("```conf\n# Dovecot 2.4\n").nth(1);
+    let settings = settings.and_then(|rest| rest.split("```").next());
+    let settings = settings.expect("settings of 2.4");
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("dovecot.conf");
+    let versions = "dovecot_config_version = 2.4.0\ndovecot_storage_version = 2.4.0\n";
+    fs::write(&file, format!("{versions}ssl = no\n{settings}")).expect("dovecot.conf");
+    for line in settings.lines() {
+        let (name, value) = line.split_once(" = ").expect("name = value");
+        let mut doveconf = support::dovecot::doveconf();
+        let said = process::run(doveconf.arg("-c").arg(&file).args(["-h", name]));
+        assert_eq!(said.trim(), value, "{line}");
+    }
+}
 
 /// The list index in INDEX, shared by both hosts: always right.
 #[test]

@@ -1,4 +1,5 @@
 //! What one Dovecot of a test is like: its options and the dovecot.conf made of them.
+use super::dovecot24;
 use super::lab::{GID, Lab, UID};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -162,7 +163,7 @@ impl Config {
 
     fn location(&self) -> String {
         let mut location = format!(
-            "{}:~/{}:INDEX={}",
+            "mail_location = {}:~/{}:INDEX={}",
             self.format.name(),
             self.format.name(),
             self.index
@@ -172,6 +173,25 @@ impl Config {
         }
         if let Some(dir) = &self.volatile {
             let _ = write!(location, ":VOLATILEDIR={dir}");
+        }
+        location
+    }
+
+    fn location_2_4(&self) -> String {
+        let mut location = format!(
+            "mail_driver = {0}\nmail_path = %{{home}}/{0}\nmail_index_path = {1}\n",
+            self.format.name(),
+            dovecot24::path(&self.index)
+        );
+        if let Some(dir) = &self.listindex {
+            let dir = dovecot24::path(dir);
+            let _ = writeln!(
+                location,
+                "mailbox_list_index_prefix = {dir}/dovecot.list.index"
+            );
+        }
+        if let Some(dir) = &self.volatile {
+            let _ = writeln!(location, "mail_volatile_path = {}", dovecot24::path(dir));
         }
         location
     }
@@ -200,6 +220,19 @@ impl Config {
         }
     }
 
+    fn userdb_2_4(&self) -> String {
+        match self.users {
+            Users::Vmail => format!(
+                "userdb static {{\n allow_all_users = yes\n fields {{\n  uid = {UID}\n  gid = {GID}\n  home = {}\n }}\n}}",
+                dovecot24::path(&format!("{}/{HASHED}", self.mail.display()))
+            ),
+            Users::Each(_) => format!(
+                "userdb passwd-file {{\n passwd_file_path = {}/passwd\n}}",
+                self.dir.display()
+            ),
+        }
+    }
+
     /// The whole dovecot.conf.
     pub(super) fn text(&self, imap_port: u16, lmtp_port: u16) -> String {
         let settings = self
@@ -208,14 +241,20 @@ impl Config {
             .fold(String::new(), |text, (key, value)| {
                 text + &format!("{key} = {value}\n")
             });
-        include_str!("dovecot.conf.in")
-            .replace("@DIR@", &self.dir.display().to_string())
+        let (text, location, userdb) = if dovecot24::is_used() {
+            let text = include_str!("dovecot.conf.2.4.in");
+            (text, self.location_2_4(), self.userdb_2_4())
+        } else {
+            let text = include_str!("dovecot.conf.in");
+            (text, self.location(), self.userdb())
+        };
+        text.replace("@DIR@", &self.dir.display().to_string())
             .replace("@IMAP@", &imap_port.to_string())
             .replace("@LMTP@", &lmtp_port.to_string())
-            .replace("@LOCATION@", &self.location())
+            .replace("@LOCATION@", &location)
             .replace("@MMAP_DISABLE@", if self.mmap { "no" } else { "yes" })
             .replace("@LOCK_METHOD@", self.lock_method)
-            .replace("@USERDB@", &self.userdb())
+            .replace("@USERDB@", &userdb)
             .replace("@SETTINGS@", &settings)
             .replace("@RAW@", &self.raw)
     }

@@ -1,5 +1,6 @@
 //! A private Dovecot, run from a host's directory, ended in Drop.
 use super::config::Config;
+use super::dovecot24;
 use super::imap::Imap;
 use super::lab::{GID, UID, dir_of};
 use super::process::{self, Family};
@@ -20,15 +21,35 @@ const IMAP: &str = "/usr/lib/dovecot/imap";
 /// How long Dovecot has to end before it is killed.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// The programs without which there is no Dovecot to test with.
-pub fn programs() -> [&'static str; 5] {
-    [MASTER, DOVEADM, LDA, LMTP, IMAP]
+/// Whether all is there without which there is no Dovecot to test with.
+pub fn is_there() -> bool {
+    let root = match dovecot24::is_foreign() {
+        true => dovecot24::root(),
+        false => Path::new("/"),
+    };
+    let programs = [MASTER, DOVEADM, LDA, LMTP, IMAP];
+    programs
+        .iter()
+        .all(|program| root.join(&program[1..]).exists())
 }
 
-/// The version of the Dovecot that is installed, such as 2.3.19.1.
+/// The version of the Dovecot that the tests use, such as 2.3.19.1.
 pub fn version() -> String {
-    let said = process::run(Command::new(MASTER).arg("--version"));
+    let said = process::run(own_world(MASTER).arg("--version"));
     said.split(' ').next().unwrap_or_default().trim().to_owned()
+}
+
+/// Its doveconf.
+pub fn doveconf() -> Command {
+    own_world("/usr/bin/doveconf")
+}
+
+/// A program of it, which needs no Dovecot that runs.
+fn own_world(program: &str) -> Command {
+    match dovecot24::is_foreign() {
+        true => dovecot24::tied(program),
+        false => process::tied(program),
+    }
 }
 
 /// A running Dovecot: one "host".
@@ -73,7 +94,7 @@ impl Dovecot {
         fs::write(self.conf(), text).expect("dovecot.conf");
         let output =
             fs::File::create(self.config.dir.join("master.out")).expect("the master's output");
-        let mut command = process::tied(MASTER);
+        let mut command = own_world(MASTER);
         command.arg("-F").arg("-c").arg(self.conf());
         command
             .stdin(Stdio::null())
@@ -165,7 +186,18 @@ impl Dovecot {
 
     /// Runs doveadm and panics unless it succeeds.
     pub fn doveadm(&self, args: &[&str]) -> String {
-        process::run(Command::new(DOVEADM).arg("-c").arg(self.conf()).args(args))
+        process::run(self.tool(DOVEADM).args(args))
+    }
+
+    /// A program of this Dovecot's, with its configuration.
+    fn tool(&self, program: &str) -> Command {
+        let master = self.master.as_ref().filter(|_| dovecot24::is_foreign());
+        let mut command = match master {
+            Some(master) => dovecot24::beside(master.id(), program),
+            None => Command::new(program),
+        };
+        command.arg("-c").arg(self.conf());
+        command
     }
 
     /// Delivers a message through LMTP.
@@ -182,8 +214,8 @@ impl Dovecot {
     pub fn deliver_lda(&self, user: &str, message: &[u8]) {
         let file = self.config.dir.join(format!("message-{}", unique()));
         fs::write(&file, message).expect("the message");
-        let mut command = Command::new(LDA);
-        command.arg("-c").arg(self.conf()).args(["-d", user]);
+        let mut command = self.tool(LDA);
+        command.args(["-d", user]);
         process::run(command.stdin(fs::File::open(&file).expect("the message")));
         let _ = fs::remove_file(file);
     }

@@ -2,6 +2,7 @@
 //! for each host, and one in RAM. All of it goes when the `Lab` is dropped.
 //!
 //! The store is not on the RAM's filesystem, so that a `rename` from one to the other fails here as on NFS.
+use super::dovecot24::{self, Shared};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,8 @@ pub const GID: u32 = 64_100;
 
 /// The world of one test. Declare it before the Dovecots and mounts in it: it must be dropped last.
 pub struct Lab {
+    // Before the directory that it is mounted on.
+    _shared: Option<Arc<Shared>>,
     disk: Arc<TempDir>,
     ram: Arc<TempDir>,
     store: PathBuf,
@@ -37,7 +40,10 @@ impl Lab {
             Arc::new(dir)
         };
         let disk = make(disk);
+        // The mounts are on a host's directory, there.
+        let shared = dovecot24::is_foreign().then(|| Arc::new(Shared::new(disk.path())));
         let lab = Self {
+            _shared: shared,
             store: disk.path().join("nfs"),
             ram: make(ram),
             disk,
@@ -51,6 +57,7 @@ impl Lab {
     /// The same world as who sees its store there: on another mount of a real NFS.
     pub fn with_store(&self, store: PathBuf) -> Self {
         Self {
+            _shared: self._shared.clone(),
             disk: Arc::clone(&self.disk),
             ram: Arc::clone(&self.ram),
             store,

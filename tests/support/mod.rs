@@ -11,6 +11,7 @@
 pub mod config;
 pub mod cost;
 pub mod dovecot;
+pub mod dovecot24;
 pub mod imap;
 pub mod lab;
 pub mod light;

@@ -16,11 +16,7 @@ pub const ROOT: Need = Need {
 /// A stock Dovecot with LMTP.
 pub const DOVECOT: Need = Need {
     what: "Dovecot (imapd and lmtpd)",
-    met: || {
-        super::dovecot::programs()
-            .iter()
-            .all(|p| Path::new(p).exists())
-    },
+    met: super::dovecot::is_there,
 };
 /// What boots a guest with real NFS.
 pub const VM: Need = Need {
