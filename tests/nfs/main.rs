@@ -13,6 +13,7 @@ mod host;
 mod hung;
 mod mount_guard;
 mod quota;
+mod readme;
 mod refusals;
 mod sessions;
 mod two_hosts;
