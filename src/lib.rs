@@ -15,6 +15,7 @@ pub mod keep;
 pub mod log_limit;
 pub mod mountinfo;
 pub mod options;
+pub mod stats;
 pub mod store;
 pub mod supervise;
 pub mod sys;

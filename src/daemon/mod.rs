@@ -31,6 +31,7 @@ use crate::control::protocol::Command;
 use crate::exit::Failure;
 use crate::fuse::{is_unmounted, shake_hands};
 use crate::options::Config;
+use crate::stats::Cell;
 use crate::supervise::{self, Ended, Invocation, Supervisor, Worker, watchdog};
 use crate::sys::process::forget_descriptors;
 
@@ -252,6 +253,8 @@ impl Watch<'_> {
     fn await_end(&mut self, worker: Worker) -> std::io::Result<()> {
         self.worker = worker.pid();
         self.status.started(&worker);
+        self.supervisor.stats().count(Cell::WorkerStarts);
+        self.supervisor.stats().set(Cell::WorkerUp, 1);
         let events = self.events.clone();
         let wait = move || {
             let _ = events.send(Event::Ended(worker.wait())); // fails only where the main thread has ended
@@ -263,13 +266,20 @@ impl Watch<'_> {
     /// A worker ends after its mount, or there will be another.
     fn ended(&mut self, ended: &Ended) -> Option<Result<(), Failure>> {
         self.worker = None;
-        self.killed = ended.was_killed() && !std::mem::take(&mut self.hangs);
+        let hung = std::mem::take(&mut self.hangs);
+        self.killed = ended.was_killed() && !hung;
+        self.supervisor.stats().set(Cell::WorkerUp, 0);
         if is_unmounted(self.supervisor.dev_fuse()) {
             return Some(self.unmounted());
         }
         if let Some(successor) = self.upgrade.take_successor() {
             return self.succeed(successor).err().map(Err);
         }
+        self.supervisor.stats().count(match (hung, self.killed) {
+            (true, _) => Cell::WorkerHung,
+            (_, true) => Cell::WorkerKilled,
+            _ => Cell::WorkerCrashed,
+        });
         self.fall_back(ended);
         let place = self.place();
         if let (Phase::Starting(_), false) = (self.phase, ended.report.is_empty()) {

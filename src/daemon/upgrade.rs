@@ -11,6 +11,7 @@ use rustix::process::Pid;
 use super::{Event, Phase, Watch, probe};
 use crate::control::protocol::Answer;
 use crate::exit::Failure;
+use crate::stats::Cell;
 use crate::supervise::{self, Ended, Worker};
 
 /// How far an upgrade has come.
@@ -123,6 +124,7 @@ impl Watch<'_> {
     pub(super) fn upgraded(&mut self, worker: Option<Pid>) {
         if matches!(self.upgrade, Upgrade::Proving) && self.worker == worker {
             self.upgrade = Upgrade::None;
+            self.supervisor.stats().count(Cell::Upgraded);
             self.tell(&Ok(()));
         }
     }
@@ -139,6 +141,7 @@ impl Watch<'_> {
 
     fn not_upgraded(&mut self, why: String) {
         self.upgrade = Upgrade::None;
+        self.supervisor.stats().count(Cell::UpgradeRefused);
         log::error!("{}: not upgraded, {why}", self.place());
         self.tell(&Err(format!("not upgraded, {why}")));
     }

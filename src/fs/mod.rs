@@ -22,6 +22,7 @@ pub use self::dir::Entry as DirEntry;
 use self::error::{FsError, Result, Stop};
 use crate::journal::{BLAME, Entry, Snapshot, Who};
 use crate::options::Config;
+use crate::stats::Cell;
 use crate::store::opens::Opens;
 use crate::store::{Attr, Node, Store};
 use crate::template::User;
@@ -192,9 +193,11 @@ impl Core {
             Some(Verdict::Pass(pass)) => Some(pass),
             None => None,
         };
-        state
-            .admit(call.caller.pid, pass)
-            .map_err(|wait| stop(state, wait))
+        let admitted = state.admit(call.caller.pid, pass);
+        if pass.is_none() && admitted.is_ok() {
+            self.gate.stats().count(Cell::SharedVerdicts);
+        }
+        admitted.map_err(|wait| stop(state, wait))
     }
 
     /// Counts a managed file as opened by the caller.

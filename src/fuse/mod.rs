@@ -2,6 +2,7 @@
 
 mod between;
 mod notify;
+mod op;
 mod prune;
 mod reply;
 mod server;
@@ -17,6 +18,7 @@ use fuser::{
 };
 use rustix::fs::{OFlags, Timespec, Timestamps};
 
+use self::op::Op;
 use self::reply::{Replied, Runner};
 pub use self::server::{Server, is_unmounted};
 pub use self::session::shake_hands;
@@ -37,7 +39,7 @@ impl Filesystem for Adapter {
     fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let (parent, name) = (Node(parent.0), name.to_owned());
         self.run.op(
-            "lookup",
+            Op::Lookup,
             req,
             move |fs, call| fs.lookup(call, parent, &name),
             reply,
@@ -47,8 +49,12 @@ impl Filesystem for Adapter {
     fn forget(&self, _req: &Request, _ino: INodeNo, _nlookup: u64) {}
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
-        self.run
-            .op("getattr", req, move |fs, _| fs.getattr(Node(ino.0)), reply);
+        self.run.op(
+            Op::Getattr,
+            req,
+            move |fs, _| fs.getattr(Node(ino.0)),
+            reply,
+        );
     }
 
     fn setattr(
@@ -77,7 +83,7 @@ impl Filesystem for Adapter {
             times: times(atime, mtime),
         };
         self.run.op(
-            "setattr",
+            Op::Setattr,
             req,
             move |fs, call| fs.setattr(call, Node(ino.0), &change),
             reply,
@@ -95,7 +101,7 @@ impl Filesystem for Adapter {
     ) {
         let (parent, name) = (Node(parent.0), name.to_owned());
         self.run.op(
-            "mkdir",
+            Op::Mkdir,
             req,
             move |fs, call| fs.mkdir(call, parent, &name, mode & !umask),
             reply,
@@ -129,7 +135,7 @@ impl Filesystem for Adapter {
     fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
         self.run.op(
-            "unlink",
+            Op::Unlink,
             req,
             move |fs, call| fs.unlink(call, Node(parent.0), &name),
             reply,
@@ -139,7 +145,7 @@ impl Filesystem for Adapter {
     fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
         self.run.op(
-            "rmdir",
+            Op::Rmdir,
             req,
             move |fs, call| fs.rmdir(call, Node(parent.0), &name),
             reply,
@@ -166,7 +172,7 @@ impl Filesystem for Adapter {
                 flags,
             )
         };
-        self.run.op("rename", req, op, reply);
+        self.run.op(Op::Rename, req, op, reply);
     }
 
     fn link(
@@ -179,7 +185,7 @@ impl Filesystem for Adapter {
     ) {
         let newname = newname.to_owned();
         self.run.op(
-            "link",
+            Op::Link,
             req,
             move |fs, call| fs.link(call, Node(ino.0), Node(newparent.0), &newname),
             reply,
@@ -189,7 +195,7 @@ impl Filesystem for Adapter {
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let flags = OFlags::from_bits_retain(flags.0 as u32);
         self.run.op(
-            "open",
+            Op::Open,
             req,
             move |fs, call| fs.open(call, Node(ino.0), flags),
             reply,
@@ -209,7 +215,7 @@ impl Filesystem for Adapter {
         let (parent, name, mode) = (Node(parent.0), name.to_owned(), mode & !umask);
         let flags = OFlags::from_bits_retain(flags as u32);
         self.run.op(
-            "create",
+            Op::Create,
             req,
             move |fs, call| fs.create(call, parent, &name, mode, flags),
             reply,
@@ -228,7 +234,7 @@ impl Filesystem for Adapter {
         reply: ReplyData,
     ) {
         self.run.op(
-            "read",
+            Op::Read,
             req,
             move |fs, _| fs.read(Node(ino.0), offset, size),
             reply,
@@ -248,7 +254,7 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         self.run.now(
-            "write",
+            Op::Write,
             req,
             |fs, call| fs.write(call, Node(ino.0), Handle(fh.0), offset, data),
             reply,
@@ -300,7 +306,7 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.run.now(
-            "release",
+            Op::Release,
             req,
             |fs, call| fs.release(call, Node(ino.0), Handle(fh.0)),
             reply,
@@ -321,7 +327,7 @@ impl Filesystem for Adapter {
         reply: ReplyDirectory,
     ) {
         self.run.op(
-            "readdir",
+            Op::Readdir,
             req,
             move |fs, _| fs.readdir(Node(ino.0), Handle(fh.0), offset),
             reply,
@@ -341,7 +347,7 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        self.run.op("statfs", req, |fs, _| fs.statfs(), reply);
+        self.run.op(Op::Statfs, req, |fs, _| fs.statfs(), reply);
     }
 
     fn getxattr(

@@ -12,6 +12,7 @@ use fuser::{
 };
 use rustix::fs::StatVfs;
 
+use super::op::Op;
 use super::session::RESENT;
 use crate::fs::error::{FsError, Result, Stop};
 use crate::fs::{Call, Core, DirEntry, FOREVER, Found, Handle};
@@ -39,7 +40,7 @@ pub struct Runner {
 
 /// An operation on its way to its reply.
 struct Running<O, R> {
-    name: &'static str,
+    kind: Op,
     core: Arc<Core>,
     limit: Arc<LogLimit>,
     call: Call,
@@ -62,13 +63,14 @@ impl Runner {
     }
 
     /// Runs an operation that may have to wait; then it ends on another thread.
-    pub fn op<T, O, R>(&self, name: &'static str, req: &Request, op: O, reply: R)
+    pub fn op<T, O, R>(&self, kind: Op, req: &Request, op: O, reply: R)
     where
         O: Fn(&Core, &Call) -> Result<T> + Send + 'static,
         R: Replied<T>,
     {
+        self.core.gate().stats().count(kind.cell());
         Running {
-            name,
+            kind,
             core: Arc::clone(&self.core),
             limit: Arc::clone(&self.limit),
             call: call(req),
@@ -81,12 +83,13 @@ impl Runner {
     /// Runs an operation that never waits.
     pub fn now<T, R: Replied<T>>(
         &self,
-        name: &'static str,
+        kind: Op,
         req: &Request,
         op: impl Fn(&Core, &Call) -> Result<T>,
         reply: R,
     ) {
-        let call = call(req);
+        self.core.gate().stats().count(kind.cell());
+        let (call, name) = (call(req), kind.word());
         let tried = self.core.dare(&call);
         match tried.and_then(|()| guarded(|| op(&self.core, &call))) {
             Ok(value) => answer(name, &call, value, reply),
@@ -117,7 +120,7 @@ impl<O, R> Running<O, R> {
         R: Replied<T>,
     {
         match guarded(|| (self.op)(&self.core, &self.call)) {
-            Ok(value) => answer(self.name, &self.call, value, self.reply),
+            Ok(value) => answer(self.kind.word(), &self.call, value, self.reply),
             Err(stop) => self.stopped(stop),
         }
     }
@@ -128,13 +131,13 @@ impl<O, R> Running<O, R> {
         R: Replied<T>,
     {
         match stop {
-            Stop::Error(e) => fail(&self.limit, self.name, &self.call, &e, self.reply),
+            Stop::Error(e) => fail(&self.limit, self.kind.word(), &self.call, &e, self.reply),
             Stop::Directory(state) => state.park(Box::new(move || self.go())),
             Stop::Refuse(user) => {
                 self.core.gate().refuse_at_once(&user, self.call.caller);
                 fail(
                     &self.limit,
-                    self.name,
+                    self.kind.word(),
                     &self.call,
                     &FsError::Deadly,
                     self.reply,

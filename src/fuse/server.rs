@@ -20,6 +20,7 @@ use crate::index::lasthost::Instance;
 use crate::journal::{Entry, Journal};
 use crate::keep::{self, Cached};
 use crate::options::Config;
+use crate::stats::{Cell, Stats};
 use crate::store::Store;
 use crate::user::gate::{Gate, Parts};
 use crate::user::process::Proc;
@@ -56,6 +57,7 @@ impl Server {
         dev_fuse: OwnedFd,
         journal: [OwnedFd; 2],
         slots: OwnedFd,
+        stats: Arc<Stats>,
         killed: bool,
     ) -> anyhow::Result<Self> {
         let (journal, mut left) = Journal::open(journal)?;
@@ -65,6 +67,8 @@ impl Server {
             left.apply(Entry::Killed);
         }
         let journal = Arc::new(journal);
+        stats.begin();
+        stats.add(Cell::Takeovers, follows.into());
         let store = Store::open(&config.backing)
             .with_context(|| format!("failed to open the backing {}", config.backing.display()))?;
         let store = Arc::new(store);
@@ -78,6 +82,7 @@ impl Server {
             on_step: steps::crash_from_env(),
             spared_threads: SPARED,
             journal: Arc::clone(&journal),
+            stats,
         };
         let gate = Gate::new(parts).context("failed to start the gate")?;
         if follows {
@@ -88,8 +93,10 @@ impl Server {
             .take_over(left.clone())
             .context("failed to go on where the worker before ended")?;
         let pruner = Pruner::new(dev_fuse.try_clone()?, invalidator.gone.clone());
+        let opens = Arc::clone(core.opens());
         let cached = Cached::new(&store, core.opens(), Box::new(pruner), follows);
         keep::start(&config, &store, &gate, &left, cached).context("failed to start the keeper")?;
+        keep::tell_what_is_here(&store, &gate, opens).context("failed to start counting")?;
         let adapter = Adapter {
             run: Runner::new(core),
         };

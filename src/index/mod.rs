@@ -13,6 +13,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::stats::Cell;
+
 /// Why INDEX cannot be used now. Every one leads to a refusal; the text is the operator's log line.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
@@ -130,6 +132,25 @@ impl Trouble {
     /// The local half of the work failed: makes the error of a step of it.
     pub fn backing(what: &'static str) -> impl Fn(io::Error) -> Trouble {
         move |source| Trouble::Backing { what, source }
+    }
+
+    /// Where those are counted who are refused for it.
+    pub fn cell(&self) -> Cell {
+        match self {
+            Trouble::WrongFs { .. } => Cell::RefusedWrongFs,
+            Trouble::SoftErr { .. } => Cell::RefusedSoftErr,
+            Trouble::NoBase { .. } => Cell::RefusedNoBase,
+            Trouble::Symlink { .. } => Cell::RefusedSymlink,
+            Trouble::WrongKind { .. } => Cell::RefusedWrongKind,
+            Trouble::TooBig { .. } | Trouble::TooMany { .. } => Cell::RefusedTooBig,
+            Trouble::Locked { .. } => Cell::RefusedLocked,
+            Trouble::TimedOut(_) => Cell::RefusedTimedOut,
+            Trouble::NoPath(_) => Cell::RefusedNoPath,
+            Trouble::Io { .. } => Cell::RefusedIo,
+            Trouble::Draining(_) => Cell::RefusedDraining,
+            Trouble::Overtaken => Cell::RefusedOvertaken,
+            Trouble::Backing { .. } => Cell::RefusedBacking,
+        }
     }
 
     /// A word for each kind: lines of one kind about one user are limited together.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::stats::{self, Field, Slot, Stats};
+
 /// Threads per NFS mount. Each waits on one user's RPCs; more users queue.
 const THREADS_PER_MOUNT: usize = 16;
 /// An idle thread ends after this long.
@@ -23,10 +25,13 @@ pub struct Pools {
     here: AtomicUsize,
     /// Mounts whose servers are silent.
     silent: AtomicUsize,
+    stats: Arc<Stats>,
 }
 
 /// The threads of one mount.
 pub struct Pool {
+    stats: Arc<Stats>,
+    slot: Slot,
     mount: PathBuf,
     queue: Mutex<Queue>,
     work: Condvar,
@@ -63,11 +68,19 @@ impl std::fmt::Debug for Pool {
 }
 
 impl Pools {
+    /// None yet; what they do is counted in `stats`.
+    pub fn new(stats: Arc<Stats>) -> Self {
+        Pools {
+            stats,
+            ..Pools::default()
+        }
+    }
+
     /// Runs `job` on this very thread, which spares waking another, or like [`Pool::run`]. A mount may hold
     /// up one thread in this way, and all mounts together as many as can be `spared`.
     pub fn run_here(&self, spared: usize, pool: &Arc<Pool>, job: impl FnOnce() + Send + 'static) {
         if let Some(_here) = Here::begin(&self.here, spared, pool) {
-            return run(job);
+            return pool.work(job);
         }
         pool.run(job);
     }
@@ -76,6 +89,8 @@ impl Pools {
     pub fn silent(&self, pool: &Pool) {
         if !pool.silent.swap(true, Ordering::AcqRel) {
             self.silent.fetch_add(1, Ordering::AcqRel);
+            pool.count(Field::Silences);
+            (pool.stats).nfs_set(pool.slot, Field::SilentSince, stats::now());
         }
     }
 
@@ -94,6 +109,7 @@ impl Pools {
         let was_silent = pool.silent.swap(false, Ordering::AcqRel);
         was_silent.then(|| {
             self.silent.fetch_sub(1, Ordering::AcqRel);
+            pool.stats.nfs_set(pool.slot, Field::SilentSince, 0);
             pool
         })
     }
@@ -105,6 +121,8 @@ impl Pools {
             return Arc::clone(pool);
         }
         let pool = Arc::new(Pool {
+            stats: Arc::clone(&self.stats),
+            slot: self.stats.nfs(&mount.to_string_lossy()),
             mount: mount.clone(),
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -145,10 +163,25 @@ impl Pool {
         &self.mount
     }
 
+    fn count(&self, field: Field) {
+        self.stats.nfs_add(self.slot, field, 1);
+    }
+
+    fn discount(&self, field: Field) {
+        self.stats.nfs_sub(self.slot, field, 1);
+    }
+
+    fn work(&self, job: impl FnOnce()) {
+        self.count(Field::Busy);
+        run(job);
+        self.discount(Field::Busy);
+    }
+
     /// Runs `job` on a thread of the pool, as soon as one is free.
     pub fn run(self: &Arc<Self>, job: impl FnOnce() + Send + 'static) {
         let mut queue = self.queue.lock();
         queue.jobs.push_back(Box::new(job));
+        self.count(Field::Queued);
         if queue.idle >= queue.jobs.len() || queue.threads == THREADS_PER_MOUNT {
             drop(queue);
             self.work.notify_one();
@@ -172,7 +205,8 @@ impl Pool {
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 drop(queue);
-                run(job);
+                self.discount(Field::Queued);
+                self.work(job);
                 queue = self.queue.lock();
                 continue;
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use crate::options::Config;
+use crate::stats::Cell;
 use crate::store::usage::Stamp;
 use crate::store::{Node, Store};
 use crate::user::gate::Gate;
@@ -26,6 +27,7 @@ pub fn sweep(config: &Config, store: &Store, gate: &Arc<Gate>) {
             pace.rest();
             kept.last < before
         });
+        gate.stats().add(Cell::EvictedAge, gone);
         if gone > 0 {
             log::info!("the list indexes of {gone} users went, not used for {age:?}");
         }

@@ -7,6 +7,7 @@ mod about;
 mod age;
 mod cached;
 pub mod clean;
+mod here;
 mod list;
 mod moved;
 mod pace;
@@ -19,6 +20,7 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 pub use self::cached::{Cached, KernelCache};
+pub use self::here::tell_what_is_here;
 use self::moved::Moved;
 use self::pace::Pace;
 use self::walk::Walk;

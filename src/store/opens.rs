@@ -87,6 +87,11 @@ impl<O: Clone> Opens<O> {
         self.files.get(&node)?.owner.clone()
     }
 
+    /// How many files are open.
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
     /// Whether `node` is open and has been unlinked.
     pub fn is_orphan(&self, node: Node) -> bool {
         self.files.get(&node).is_some_and(|file| file.orphan)

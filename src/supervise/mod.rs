@@ -1,6 +1,7 @@
 //! The supervisor's side: it holds what must not be lost, and starts a worker whenever there is none.
 //!
-//! It keeps `/dev/fuse`, the journal and the backing's lock, and hands them to each worker. It looks into none of them.
+//! It keeps `/dev/fuse`, the journal and the backing's lock, and hands them to each worker. It looks into none of them; what is
+//! counted it keeps too, and reads.
 
 mod orphan;
 pub mod watchdog;
@@ -12,6 +13,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -22,6 +24,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::journal::Journal;
+use crate::stats::{self, Cell, Stats};
 use crate::user::claim::random_u128;
 use crate::user::steps;
 
@@ -57,6 +60,9 @@ pub struct Supervisor {
     invocation: Invocation,
     /// `/dev/fuse`, the two journals, the readers' memory, the backing's lock: in the order of [`worker::Inherited`].
     kept: [OwnedFd; 5],
+    /// Where all that is counted is: handed over apart from the others, since not every version knows of it.
+    counted: OwnedFd,
+    stats: Arc<Stats>,
     /// While it is open the supervisor lives.
     life: (OwnedFd, OwnedFd),
     /// How many workers in a row died soon.
@@ -108,12 +114,17 @@ impl Supervisor {
         let slots = rustix::fs::memfd_create("listindexfs-readers", MemfdFlags::CLOEXEC)?;
         let kept = [dev_fuse, a, b, slots, lock];
         let life = pipe_with(PipeFlags::CLOEXEC)?;
-        for fd in kept.iter().chain([&life.0]) {
+        let counted = Stats::make()?;
+        let stats = Stats::open(counted.try_clone()?)?;
+        stats.set(Cell::MountStart, stats::now());
+        for fd in kept.iter().chain([&life.0, &counted]) {
             rustix::io::fcntl_setfd(fd, FdFlags::empty())?; // workers inherit them
         }
         Ok(Supervisor {
             invocation,
             kept,
+            counted,
+            stats: Arc::new(stats),
             life,
             soon: Mutex::default(),
             program: Mutex::new(Program::open(Path::new(THIS_PROGRAM))?),
@@ -125,6 +136,11 @@ impl Supervisor {
     /// The mount's connection to the kernel.
     pub fn dev_fuse(&self) -> &OwnedFd {
         &self.kept[0]
+    }
+
+    /// What is counted.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 
     /// Starts a worker. `first`: a test's crash points are for the first one only; `killed` is for [`Worker::go`].
@@ -201,6 +217,7 @@ impl Supervisor {
         });
         command.arg(format!("--worker={}", fds.join(",")));
         command.arg(format!("--host-name={}", of.host_name));
+        command.env(worker::COUNTED, self.counted.as_raw_fd().to_string());
         if of.debug {
             command.arg("-d");
         } else if of.foreground {

@@ -11,8 +11,12 @@ use crate::exit::Failure;
 use crate::fuse::Server;
 use crate::journal::Journal;
 use crate::options::Config;
+use crate::stats::Stats;
 use crate::sys::fd::adopt;
 use anyhow::Context;
+
+/// Names the descriptor of what is counted. A variable, for a program that knows nothing of it passes over one.
+pub(super) const COUNTED: &str = "LISTINDEXFS_COUNTED_FD";
 
 /// The step after which the first worker of a mount dies, in debug builds.
 pub const CRASH_AT: &str = "LISTINDEXFS_WORKER_CRASH_AT";
@@ -61,10 +65,11 @@ pub fn run(config: Config, inherited: &Inherited, standby: bool) -> Result<(), F
     let mut report = UnixStream::from(report.map_err(told)?);
     let served = wait_for_turn(standby, &journal, &mut report).and_then(|killed| {
         prepare_process();
+        let stats = Arc::new(counted());
         let config = Arc::new(config);
         orphan::watch(life.map_err(told)?, Arc::clone(&config))?;
         let slots = slots.map_err(told)?;
-        let server = Server::start(config, dev_fuse, journal, slots, killed)?;
+        let server = Server::start(config, dev_fuse, journal, slots, stats, killed)?;
         server.run().context("the session broke off")
     });
     drop(lock); // held until here
@@ -96,6 +101,18 @@ fn wait_for_turn(
         std::process::abort();
     }
     Ok(&go == GO_ON)
+}
+
+/// What is counted goes on where the worker before ended. Where that cannot be had it begins anew, and nobody else sees it.
+fn counted() -> Stats {
+    let Ok(text) = std::env::var(COUNTED) else {
+        return Stats::default(); // a supervisor of an earlier version
+    };
+    let fd = text.parse().map_err(io::Error::other).and_then(adopt);
+    fd.and_then(Stats::open).unwrap_or_else(|error| {
+        log::error!("what is counted is not seen by others: {error}");
+        Stats::default()
+    })
 }
 
 /// It is the supervisor that is spared when memory runs out.

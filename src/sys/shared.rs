@@ -76,6 +76,13 @@ impl Shared {
         }
     }
 
+    /// All of it as numbers that several processes may change at once.
+    pub fn cells(&self) -> &[AtomicU64] {
+        // SAFETY: mapped for as long as `self` lives, beginning at a page, so aligned; AtomicU64 has the layout of a u64, and every
+        // value is one. No other reference into it can be alive: those that change it plainly borrow `self` mutably.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().cast(), self.len / 8) }
+    }
+
     /// Stores a number at the offset `at`, a multiple of 8, in one step: after all that was written before.
     ///
     /// # Panics
@@ -113,6 +120,17 @@ mod tests {
         let mut bytes = [0; 19];
         file.read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!((&bytes[16..], bytes[8]), (&b"one"[..], 3));
+    }
+
+    #[test]
+    fn two_mappings_of_one_file_share_their_cells_whatever_their_lengths() {
+        let fd = rustix::fs::memfd_create("test", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let file = File::from(fd);
+        let short = Shared::map(&file, 0, 4096).unwrap();
+        let long = Shared::map(&file, 0, 3 * 4096).unwrap();
+        long.cells()[511].fetch_add(3, Ordering::Relaxed);
+        assert_eq!(short.cells()[511].load(Ordering::Relaxed), 3);
+        assert_eq!((short.cells().len(), long.cells().len()), (512, 1536));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::gate::Gate;
 use super::local;
 use super::record::Kept;
 use super::state::Inner;
+use crate::stats::Cell;
 use crate::store::usage::Stamp;
 use crate::template::User;
 
@@ -56,6 +57,7 @@ impl Gate {
             Cleaned::Dropped(bytes) => {
                 let dropped = self.drop_files(state, |kept| kept != Kept::Haunted)?;
                 Ok(if dropped {
+                    self.stats.count(Cell::EvictedClean);
                     Cleaned::Dropped(bytes)
                 } else {
                     Cleaned::Busy

@@ -1,5 +1,7 @@
 //! The decision: a pure function of what was seen. Hold it against the table in `docs/design.md`, row by row.
 
+use crate::stats::Cell;
+
 /// What the gate saw of INDEX/.lasthost, against our name, our instance and our record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Claim {
@@ -114,7 +116,21 @@ impl Decision {
         matches!(self, Decision::Keep | Decision::Finish)
     }
 
-    /// The word for logs and metrics.
+    /// Where it is counted.
+    pub fn cell(self) -> Cell {
+        match self {
+            Decision::Refuse => Cell::Refuse,
+            Decision::Drain { .. } => Cell::Drain,
+            Decision::Unclaimed => Cell::Unclaimed,
+            Decision::Finish => Cell::Finish,
+            Decision::Pull => Cell::Pull,
+            Decision::Keep => Cell::Keep,
+            Decision::Adopt => Cell::Adopt,
+            Decision::Claim => Cell::Claim,
+        }
+    }
+
+    /// The word for logs.
     pub fn word(self) -> &'static str {
         match self {
             Decision::Refuse => "refuse",

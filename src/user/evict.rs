@@ -7,6 +7,7 @@ use super::gate::{Gate, RunGuard};
 use super::local;
 use super::record::{Kept, Record};
 use super::state::UserState;
+use crate::stats::Cell;
 use crate::store::Node;
 use crate::template::User;
 
@@ -36,7 +37,10 @@ impl Gate {
     /// # Errors
     /// As [`Gate::evict`].
     pub fn drop_leftovers(self: &Arc<Self>, user: &User) -> io::Result<bool> {
-        Ok(local::is_left(self, user)? && self.drop_local(user, |kept| kept == Kept::Nothing)?)
+        let gone =
+            local::is_left(self, user)? && self.drop_local(user, |kept| kept == Kept::Nothing)?;
+        self.stats.add(Cell::EvictedLeftover, gone.into());
+        Ok(gone)
     }
 
     /// An idle user's directory in which nothing lies is to go: [`crate::store::leaving`].

@@ -16,6 +16,7 @@ use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::index::dir::IndexDir;
 use crate::index::lasthost::{Identity, LastHost};
+use crate::stats::Cell;
 
 /// Whether a writer's changes are in what others will be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +91,7 @@ fn set(gate: &Gate, state: &UserState, dir: &IndexDir) -> Result<(), Trouble> {
         (Claim::Foreign, _) => {
             let nobody = LastHost::nobody().warning_of(logs_in(gate, dir)?);
             let set = claim::put(dir, &gate.config.host, &nobody, &gate.on_step)?;
+            gate.stats.count(Cell::FenceSet);
             log::info!(
                 "{}: changed here unseen by others: .lasthost set to nobody",
                 state.user

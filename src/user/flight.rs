@@ -16,6 +16,7 @@ use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::index::dir::IndexDir;
 use crate::index::lasthost::{Identity, LastHost};
+use crate::stats::Cell;
 
 /// How often a run starts over when another host claims the user meanwhile.
 const TRIES: usize = 5;
@@ -77,10 +78,18 @@ impl<'a> Flight<'a> {
             self.state.void();
             self.remove_record()?;
         }
-        outcome.inspect_err(|trouble| self.gate.report(&self.state.user, trouble))
+        let cell = match &outcome {
+            Ok(decision) => decision.cell(),
+            Err(Trouble::Draining(_)) => Cell::Drain,
+            Err(_) => Cell::Refuse,
+        };
+        self.gate.stats.count(cell);
+        outcome
+            .map(drop)
+            .inspect_err(|trouble| self.gate.report(&self.state.user, trouble))
     }
 
-    fn attempt(&self) -> Result<(), Trouble> {
+    fn attempt(&self) -> Result<Decision, Trouble> {
         self.gate.fence_due(self.state);
         // Ghosts count as they were when the check began.
         let haunted = self.gate.lay_ghosts(self.state, Some(self.creds));
@@ -101,7 +110,7 @@ impl<'a> Flight<'a> {
         if !decision.keeps_verdicts() {
             self.state.void();
         }
-        self.carry_out(decision, &view)
+        self.carry_out(decision, &view).map(|()| decision)
     }
 
     /// Looks in the order that freshness and the model demand: INDEX, INDEX/L, INDEX/.lasthost.

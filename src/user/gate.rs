@@ -28,6 +28,7 @@ use crate::index::pool::Pools;
 use crate::journal::{Entry, Journal, Snapshot};
 use crate::log_limit::LogLimit;
 use crate::options::Config;
+use crate::stats::{Cell, Stats};
 use crate::store::Store;
 use crate::template::{ExpandError, User};
 
@@ -49,6 +50,7 @@ pub enum Answer {
 pub struct Waiter {
     process: Process,
     creds: Arc<Creds>,
+    since: Instant,
     until: Instant,
     done: Box<dyn FnOnce(Answer) + Send>,
 }
@@ -81,6 +83,7 @@ pub struct Gate {
     pub(super) on_step: OnStep,
     pub(super) limit: LogLimit,
     pub(super) journal: Arc<Journal>,
+    pub(super) stats: Arc<Stats>,
     pub(super) room: Room,
     pub(super) passing: Passing,
     pub(super) pools: Pools,
@@ -111,6 +114,8 @@ pub struct Parts {
     pub spared_threads: usize,
     /// What the next worker has to know goes here.
     pub journal: Arc<Journal>,
+    /// What is counted goes here.
+    pub stats: Arc<Stats>,
 }
 
 impl Gate {
@@ -128,6 +133,7 @@ impl Gate {
             on_step,
             spared_threads,
             journal,
+            stats,
         } = parts;
         let room = Room::new(config.bounds, &store)?;
         let gate = Arc::new(Gate {
@@ -143,11 +149,12 @@ impl Gate {
             on_step,
             limit: LogLimit::default(),
             housekeeper: Housekeeper::default(),
-            pools: Pools::default(),
+            pools: Pools::new(Arc::clone(&stats)),
             history: History::default(),
             questions: Arc::default(),
             spared_threads,
             journal,
+            stats,
             took_over: OnceLock::new(),
         });
         Housekeeper::start(&gate)?;
@@ -157,10 +164,13 @@ impl Gate {
     /// Takes over what an earlier worker knew, and begins what it had to do still. Gives the states of those it knew.
     pub fn restore<'a>(self: &Arc<Self>, left: &'a Snapshot) -> HashMap<&'a [u8], Arc<UserState>> {
         let states = self.users.restore(left, |name| self.user_named(name).ok());
+        let ghosts = left.users.values().map(|part| part.ghosts().count());
+        let ghosts = ghosts.sum::<usize>();
+        self.stats.set(Cell::Ghosts, ghosts as u64);
         for state in self.users.matching(Inner::is_busy) {
             self.kick(&state, &mut state.lock());
         }
-        if left.users.values().any(|part| part.ghosts().count() > 0) {
+        if ghosts > 0 {
             self.housekeeper.haunt();
         }
         states
@@ -180,6 +190,16 @@ impl Gate {
     /// What the next worker has to know goes here.
     pub fn journal(&self) -> &Journal {
         &self.journal
+    }
+
+    /// What is counted goes here.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// How many users something is known about at the moment.
+    pub fn active_users(&self) -> usize {
+        self.users.len()
     }
 
     /// The user's state.
@@ -236,11 +256,13 @@ impl Gate {
         let creds = Arc::new(creds);
         self.moved_on(process, user);
         let state = self.user(user);
-        let until = Instant::now() + self.config.check_timeout;
+        let since = Instant::now();
+        let until = since + self.config.check_timeout;
         let mut inner = state.lock();
         inner.queue.waiting.push(Waiter {
             process,
             creds,
+            since,
             until,
             done,
         });
@@ -307,16 +329,36 @@ impl Gate {
                 epoch: inner.epoch(),
             };
             drop(inner);
+            self.waited(Cell::Served, &aboard);
             aboard
                 .into_iter()
                 .for_each(|waiter| (waiter.done)(Answer::Serve(pass.clone())));
         } else {
-            self.refuse(state, inner, aboard);
+            let reason = outcome.map_or_else(|trouble| trouble.cell(), |()| Cell::RefusedDraining);
+            self.refuse(state, inner, aboard, reason);
+        }
+    }
+
+    /// Counts those who are answered.
+    fn waited(&self, answer: Cell, answered: &[Waiter]) {
+        self.stats.add(answer, answered.len() as u64);
+        let now = Instant::now();
+        for waiter in answered {
+            let waited = now.saturating_duration_since(waiter.since);
+            self.stats.took(Cell::GateWait, waited);
         }
     }
 
     /// Refused openers are ghosts, marked before they are answered: what they change nobody will see.
-    fn refuse(&self, state: &UserState, mut inner: MutexGuard<'_, Inner>, refused: Vec<Waiter>) {
+    fn refuse(
+        &self,
+        state: &UserState,
+        mut inner: MutexGuard<'_, Inner>,
+        refused: Vec<Waiter>,
+        reason: Cell,
+    ) {
+        self.waited(Cell::Refused, &refused);
+        self.stats.add(reason, refused.len() as u64);
         // No mail process runs as root: what looks at the files as root (grep, a backup) changes no mail.
         let mail = refused.iter().filter(|waiter| waiter.creds.uid != 0);
         let new: Vec<_> = mail.map(Waiter::as_ghost).collect();
@@ -334,14 +376,16 @@ impl Gate {
         let why = "workers have died of this request";
         self.history.refused(user, Duration::ZERO, &why);
         let (process, creds) = self.who(caller);
+        let now = Instant::now();
         let waiter = Waiter {
             process,
             creds: Arc::new(creds),
-            until: Instant::now(),
+            since: now,
+            until: now,
             done: Box::new(|_| ()), // who calls answers
         };
         let state = self.user(user);
-        self.refuse(&state, state.lock(), vec![waiter]);
+        self.refuse(&state, state.lock(), vec![waiter], Cell::RefusedDeadly);
     }
 
     /// Refuses those whose time is over. The run they waited for stays under way until its thread returns.
@@ -355,7 +399,7 @@ impl Gate {
         self.server_is_silent(state);
         let waited = self.config.check_timeout;
         (self.history).refused(&state.user, waited, &Trouble::TimedOut(waited));
-        self.refuse(state, inner, late);
+        self.refuse(state, inner, late, Cell::RefusedTimedOut);
     }
 
     /// One clear line for the operator.

@@ -11,6 +11,7 @@ use super::local;
 use super::process::{Caller, Process};
 use super::state::{Holder, Inner, UserState};
 use crate::index::creds::Creds;
+use crate::stats::Cell;
 use crate::template::User;
 
 impl Gate {
@@ -34,7 +35,11 @@ impl Gate {
 
     /// Marks ghosts. Where there are ghosts there is no record, and no verdict is good any more.
     pub(super) fn haunt(&self, state: &UserState, inner: &mut Inner, new: Vec<Ghost>) {
+        let before = inner.ghosts.len();
         ghosts::add(&mut inner.ghosts, new);
+        let more = (inner.ghosts.len() - before) as u64;
+        self.stats.add(Cell::Ghosts, more);
+        self.stats.add(Cell::GhostsMarked, more);
         state.note_ghosts(inner);
         inner.void();
         // Under the lock, as is the writing of a record, which looks for ghosts first.
@@ -58,6 +63,7 @@ impl Gate {
                 Ok(Fenced::Yes) => false,
                 Ok(Fenced::StockLog) => true,
                 Err(e) => {
+                    self.stats.count(Cell::FenceFailed);
                     self.report(&state.user, &e);
                     true
                 }
@@ -105,7 +111,10 @@ impl Gate {
             match fence::after_ghost(self, state, creds) {
                 // Set once, it holds for all that has ended.
                 Ok(()) => return self.forget_ghosts(state, &ended),
-                Err(e) => self.report(&state.user, &e),
+                Err(e) => {
+                    self.stats.count(Cell::FenceFailed);
+                    self.report(&state.user, &e);
+                }
             }
         }
         let mut inner = state.lock();
@@ -117,7 +126,10 @@ impl Gate {
 
     fn forget_ghosts(&self, state: &UserState, laid: &[Ghost]) -> bool {
         let mut inner = state.lock();
+        let before = inner.ghosts.len();
         let left = inner.forget_ghosts(laid);
+        let less = (before - inner.ghosts.len()) as u64;
+        self.stats.sub(Cell::Ghosts, less);
         state.note_ghosts(&inner);
         inner.lay_again = BackOff::default();
         if !left {

@@ -13,6 +13,7 @@ use super::record::{Kept, Record};
 use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::index::dir::{IndexDir, IndexPath};
+use crate::stats::Cell;
 use crate::template::User;
 
 /// A name on the way to INDEX costs so many RPCs where the NFS client remembers nothing, or what it remembers is too old and has
@@ -124,7 +125,10 @@ impl Gate {
         }
         let dropped = self.evict_with(&suspect.user, &suspect.record);
         match dropped.map_err(Trouble::backing("drop what another host has"))? {
-            true => Ok(Compared::Dropped),
+            true => {
+                self.stats.count(Cell::EvictedMoved);
+                Ok(Compared::Dropped)
+            }
             false => Ok(Compared::Busy),
         }
     }

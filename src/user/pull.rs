@@ -17,6 +17,7 @@ use crate::index::Trouble;
 use crate::index::dir::{IndexDir, IndexFile, is_managed, is_passing};
 use crate::index::lasthost::Identity;
 use crate::index::lock::LockedLog;
+use crate::stats::Cell;
 
 /// The most that is pulled of one user, bytes: list indexes have kilobytes, a megabyte at most.
 pub const MAX_PULL: u64 = 64 << 20;
@@ -146,6 +147,7 @@ fn copy(
     }
     gate.with_room(|| tmp.file.write_all_at(&bytes, 0))
         .map_err(Trouble::backing("write the pulled files"))?;
+    gate.stats.add(Cell::PulledBytes, size);
     Ok(tmp)
 }
 

@@ -14,6 +14,7 @@ use super::count::{growth, room_for};
 use super::gate::Gate;
 use super::state::UserState;
 use crate::options::Bounds;
+use crate::stats::Cell;
 use crate::store::usage::{Kept, Stamp};
 use crate::store::{Node, Store};
 use crate::template::User;
@@ -173,7 +174,9 @@ impl Gate {
     pub(super) fn keep_bounds(self: &Arc<Self>) {
         if self.room.is_beyond(&self.store, HIGH) {
             self.room.press();
-            self.evict_while(|gone, _| gone < AT_MOST && self.room.is_beyond(&self.store, (1, 1)));
+            let gone = self
+                .evict_while(|gone, _| gone < AT_MOST && self.room.is_beyond(&self.store, (1, 1)));
+            self.stats.add(Cell::EvictedBounds, gone);
         }
     }
 
@@ -188,7 +191,9 @@ impl Gate {
         if !self.room.is_beyond(&self.store, HIGH) {
             return 0;
         }
-        self.evict_while(|_, _| self.room.is_beyond(&self.store, LOW))
+        let gone = self.evict_while(|_, _| self.room.is_beyond(&self.store, LOW));
+        self.stats.add(Cell::EvictedBounds, gone);
+        gone
     }
 
     /// Does `change`. Where there is no room for it idle users go, and it is tried again.
@@ -203,6 +208,7 @@ impl Gate {
             match change() {
                 Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => {
                     let gone = self.evict_while(|gone, _| gone < AT_ONCE);
+                    self.stats.add(Cell::EvictedFull, gone);
                     if gone == 0 {
                         return Err(e);
                     }

@@ -288,6 +288,7 @@ fn ten_thousand_blocked_logins_are_bounded() {
         on_step: Arc::new(|_| ()),
         spared_threads: 0,
         journal: Arc::default(),
+        stats: Arc::default(),
     });
     let gate = gate.expect("a gate");
     let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);

@@ -149,6 +149,7 @@ impl Host {
             on_step: die_at(Arc::clone(&crash), backing.path().to_owned()),
             spared_threads: 0,
             journal: Arc::default(),
+            stats: Arc::default(),
         });
         let core = Core::new(config, store, gate.unwrap());
         let core = core.take_over(Snapshot::default()).unwrap();
