@@ -189,7 +189,7 @@ fn the_options_that_readme_names_exist() {
         .take_while(|line| line.starts_with('|'));
     let shown = rows.filter_map(|row| row.split('`').nth(1)?.split('=').next());
     let shown: BTreeSet<&str> = shown.collect();
-    assert_eq!(shown.len(), 15, "{shown:?}");
+    assert_eq!(shown.len(), 17, "{shown:?}");
     for name in shown {
         let texts = [name.to_owned()];
         let parsed = Config::parse(Path::new("/b"), Path::new("/m"), &texts, "host");
@@ -384,6 +384,7 @@ fn links_between_the_documents_lead_somewhere() {
         "docs/design.md",
         "docs/semantics.md",
         "docs/operating.md",
+        "docs/metrics.md",
         "docs/troubleshooting.md",
     ] {
         let path = top.join(file);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::clean::{Clean, Named, Outcome, Step, Who};
 use super::users::{About, Page, Whom};
+use crate::stats::Reading;
 
 /// Grows when an older side would misunderstand a newer one.
 pub const PROTOCOL: u32 = 1;
@@ -23,6 +24,8 @@ pub enum Command {
     Status,
     /// Have the program that is installed now serve. Answered once it serves, or has been refused.
     Upgrade,
+    /// What is counted. The worker tells it too, which shows that it answers.
+    Stats,
     /// Of the worker: drop the list indexes of idle users. Answered step by step.
     Clean(Clean),
     /// Of the worker: who has a list index here. Answered in pages.
@@ -70,6 +73,8 @@ struct Said<'a> {
 pub enum Answer {
     /// It is so, or is so now.
     Status(Box<Status>),
+    /// What is counted.
+    Stats(Box<Reading>),
     /// So much has been cleaned since the line before; more lines follow.
     Step(Step),
     /// The same, and that was all.
@@ -87,6 +92,9 @@ pub enum Answer {
 /// A mount as its supervisor sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
+    /// What this host is called in .lasthost; empty where one of an earlier version answers.
+    #[serde(default)]
+    pub host: String,
     /// Where it is mounted.
     pub mountpoint: String,
     /// Where its files are.
@@ -193,6 +201,7 @@ mod tests {
 
     #[rstest]
     #[case(Command::Status, "{\"protocol\":1,\"command\":\"status\"}\n")]
+    #[case(Command::Stats, "{\"protocol\":1,\"command\":\"stats\"}\n")]
     #[case(Command::Upgrade, "{\"protocol\":1,\"command\":\"upgrade\"}\n")]
     fn a_request_is_one_line(#[case] command: Command, #[case] expected: &str) {
         let said = request(&command).expect("a line");
@@ -224,6 +233,7 @@ mod tests {
     #[test]
     fn an_answer_comes_back() {
         let status = Status {
+            host: "mail1".to_owned(),
             mountpoint: "/m".to_owned(),
             backing: "/b".to_owned(),
             state: State::Serving,

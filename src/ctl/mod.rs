@@ -3,6 +3,7 @@
 mod bounded;
 mod check;
 mod clean;
+mod counted;
 pub mod look;
 mod mounts;
 mod point;
@@ -52,6 +53,8 @@ enum Command {
     },
     /// Has the program that is installed now serve the mount, without a break
     Upgrade { mountpoint: Option<PathBuf> },
+    /// Prints what is counted, for Prometheus
+    Metrics { mountpoint: Option<PathBuf> },
     /// Looks whether all is as it should be
     Check {
         mountpoint: Option<PathBuf>,
@@ -103,6 +106,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
             print(&status::lines(&status), &status, json)
         }
         Command::Upgrade { mountpoint } => upgrade(&mounts::find(mountpoint.as_deref())?),
+        Command::Metrics { mountpoint } => counted::metrics(mountpoint.as_deref()),
         Command::Check { mountpoint, json } => {
             let report = check::run(mountpoint.as_deref())?;
             print(&report.lines(), &report, json)?;

@@ -48,6 +48,18 @@ pub fn find(given: Option<&Path>) -> Result<Served, Failure> {
     }
 }
 
+/// The one on `given`, or all where none is named.
+///
+/// # Errors
+/// When there is no such, or none at all.
+pub fn meant_or_all(given: Option<&Path>) -> Result<Vec<Served>, Failure> {
+    match (given, all()?) {
+        (Some(given), mounts) => Ok(vec![meant(&mounts, given)?]),
+        (None, mounts) if mounts.is_empty() => only(mounts).map(|one| vec![one]),
+        (None, mounts) => Ok(mounts),
+    }
+}
+
 fn listed(table: &[u8]) -> Vec<Served> {
     let uppermost = |mount: &mountinfo::Mount| {
         mountinfo::uppermost(table, mount.point.as_os_str()).is_some_and(|top| top.id == mount.id)

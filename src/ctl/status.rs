@@ -46,6 +46,7 @@ mod tests {
             since: 86_400,
         };
         let status = Status {
+            host: "mail1".to_owned(),
             mountpoint: "/m".to_owned(),
             backing: "/b".to_owned(),
             state: State::Serving,

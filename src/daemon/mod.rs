@@ -11,6 +11,7 @@ pub(crate) mod lock;
 pub mod logging;
 pub(crate) mod mount;
 mod mountinfo;
+mod publish;
 mod status;
 mod upgrade;
 
@@ -69,6 +70,13 @@ pub fn serve(
     let supervisor =
         Supervisor::new(invocation, dev_fuse, lock.keep()).map_err(|e| cannot_serve(&e))?;
     let _control = status::listen(&backing, events.clone());
+    let status = status::Known::begin();
+    let told = publish::Told {
+        mountpoint: config.mountpoint.to_string_lossy().into_owned(),
+        stats: Arc::clone(supervisor.stats()),
+        worker: status.worker_version(),
+    };
+    let _publishing = publish::start(&config, told);
     probe_in_thread(Arc::clone(&config), events.clone());
     let mut watch = Watch {
         mount,
@@ -78,7 +86,7 @@ pub fn serve(
         supervisor: Arc::new(supervisor),
         events,
         worker: None,
-        status: status::Known::begin(),
+        status,
         upgrade: upgrade::Upgrade::None,
         told: Vec::new(),
         killed: false,
@@ -269,6 +277,7 @@ impl Watch<'_> {
         let hung = std::mem::take(&mut self.hangs);
         self.killed = ended.was_killed() && !hung;
         self.supervisor.stats().set(Cell::WorkerUp, 0);
+        self.status.ended();
         if is_unmounted(self.supervisor.dev_fuse()) {
             return Some(self.unmounted());
         }

@@ -1,8 +1,11 @@
 //! What is answered on the control socket.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, SyncSender, sync_channel};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use rustix::fs::{Mode, OFlags, openat};
 
@@ -58,6 +61,8 @@ pub struct Known {
     supervisor: Process,
     worker: Option<Process>,
     workers_started: u64,
+    /// The worker's version, for those who ask in other threads.
+    version: Arc<Mutex<Option<String>>>,
 }
 
 impl Known {
@@ -67,7 +72,13 @@ impl Known {
             supervisor: Process::now(std::process::id(), env!("CARGO_PKG_VERSION").to_owned()),
             worker: None,
             workers_started: 0,
+            version: Arc::default(),
         }
+    }
+
+    /// The worker's version, while there is one.
+    pub fn worker_version(&self) -> Arc<Mutex<Option<String>>> {
+        Arc::clone(&self.version)
     }
 
     /// A worker has been started.
@@ -76,6 +87,13 @@ impl Known {
         let pid = pid.and_then(|pid| u32::try_from(pid).ok());
         self.worker = pid.map(|pid| Process::now(pid, worker.version().to_owned()));
         self.workers_started += 1;
+        *self.version.lock() = self.worker.as_ref().map(|worker| worker.version.clone());
+    }
+
+    /// It is over.
+    pub fn ended(&mut self) {
+        self.worker = None;
+        *self.version.lock() = None;
     }
 }
 
@@ -87,6 +105,10 @@ impl Watch<'_> {
                 self.told.push(reply);
                 self.upgrade();
             }
+            Command::Stats => {
+                let reading = self.supervisor.stats().read();
+                reply.send(Answer::Stats(Box::new(reading)));
+            }
             Command::Clean(_) | Command::Users | Command::User(_) => reply.send(Answer::Error(
                 "the worker does that: it has a socket of its own".to_owned(),
             )),
@@ -96,6 +118,7 @@ impl Watch<'_> {
     pub(super) fn status(&self) -> Status {
         let known = &self.status;
         Status {
+            host: self.config.host.clone(),
             mountpoint: self.config.mountpoint.to_string_lossy().into_owned(),
             backing: self.config.backing.to_string_lossy().into_owned(),
             state: match self.phase {
@@ -104,7 +127,7 @@ impl Watch<'_> {
                 Phase::Stopping(_) => State::Stopping,
             },
             supervisor: known.supervisor.clone(),
-            worker: known.worker.clone().filter(|_| self.worker.is_some()),
+            worker: known.worker.clone(),
             workers_started: known.workers_started,
             upgrading: self.upgrade.is_under_way(),
         }

@@ -64,6 +64,7 @@ impl Cleaner {
             Command::Clean(wanted) => wanted,
             Command::Users => return list::everybody(self, client),
             Command::User(asked) => return about::of(self, &asked.who),
+            Command::Stats => return Answer::Stats(Box::new(self.gate.stats().read())),
             Command::Status | Command::Upgrade => {
                 return Answer::Error(
                     "the supervisor does that: it has a socket of its own".to_owned(),

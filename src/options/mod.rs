@@ -4,6 +4,7 @@
 //! [`value`] reads the values of ours.
 
 mod bounds;
+mod publish;
 mod split;
 mod table;
 mod value;
@@ -16,6 +17,7 @@ use rustix::mount::MountFlags;
 use thiserror::Error;
 
 pub use self::bounds::{Bounds, MaxBytes};
+pub use self::publish::Publish;
 use self::table::Meaning;
 use crate::template::{IndexTemplate, Layout, check_pair};
 
@@ -57,6 +59,8 @@ pub struct Config {
     pub watchdog: Duration,
     /// What lies here may take so much room and no more, and when it goes.
     pub bounds: Bounds,
+    /// To whom what is counted is given.
+    pub publish: Publish,
     /// Flags for mount(2): `nosuid` and `nodev` always, the others as asked.
     pub flags: MountFlags,
 }
@@ -177,7 +181,7 @@ impl Config {
 }
 
 /// Names of our own options; those every mount knows are in [`table`].
-const OWN: [&str; 16] = [
+const OWN: [&str; 18] = [
     "index",
     "layout",
     "prefix",
@@ -194,6 +198,8 @@ const OWN: [&str; 16] = [
     "max_users",
     "max_user_bytes",
     "moved_rate",
+    "metrics",
+    "metrics_file",
 ];
 
 /// What has been read so far; `None` is "not given".
@@ -210,6 +216,7 @@ struct Given {
     check_timeout: Option<Duration>,
     watchdog: Option<Duration>,
     bounds: bounds::Given,
+    publish: publish::Given,
     flags: Flags,
 }
 
@@ -295,6 +302,7 @@ impl Given {
                 name,
                 value::read(name, wanted()?, value::watchdog)?,
             ),
+            "metrics" | "metrics_file" => self.publish.take(name, wanted()?),
             _ => self.bounds.take(name, wanted()?),
         }
     }
@@ -372,6 +380,7 @@ impl Given {
             check_timeout: self.check_timeout.unwrap_or(DEFAULT_CHECK_TIMEOUT),
             watchdog: self.watchdog.unwrap_or(DEFAULT_WATCHDOG),
             bounds: self.bounds.finish(),
+            publish: self.publish.finish(),
             flags: self.flags.0,
         })
     }
