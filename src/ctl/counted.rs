@@ -49,16 +49,27 @@ fn shown_of(mount: &Served) -> Result<Shown, Failure> {
 }
 
 /// All numbers.
+///
+/// # Errors
+/// When nobody tells them.
 pub fn reading(mount: &Served) -> Result<Reading, Failure> {
-    let why = match client::ask(&mount.backing, &Command::Stats, STATUS_WITHIN) {
-        Ok(Answer::Stats(reading)) => return Ok(*reading),
-        Ok(Answer::Error(why)) => why,
-        Ok(_) => "an answer to another question".to_owned(),
-        Err(error) => return Err(Failure::system(mounts::why_silent(mount, &error))),
-    };
+    if let Some(reading) = of_supervisor(mount) {
+        return Ok(*reading);
+    }
     match of_worker(mount) {
         Some(Answer::Stats(reading)) => Ok(*reading),
-        _ => Err(Failure::system(format!("{}: {why}", mount.point.display()))),
+        _ => Err(Failure::system(format!(
+            "{}: who serves it is of an earlier version, which counts nothing: unmount and mount again",
+            mount.point.display()
+        ))),
+    }
+}
+
+/// Those that the supervisor tells, if it is none of an earlier version.
+pub fn of_supervisor(mount: &Served) -> Option<Box<Reading>> {
+    match client::ask(&mount.backing, &Command::Stats, STATUS_WITHIN) {
+        Ok(Answer::Stats(reading)) => Some(reading),
+        _ => None,
     }
 }
 

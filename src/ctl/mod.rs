@@ -44,7 +44,7 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Tells who serves the mount, and since when
+    /// Tells how the mount fares: who serves it, for whom, and what came of it
     Status {
         mountpoint: Option<PathBuf>,
         /// As JSON, on one line
@@ -101,10 +101,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         return Err(Failure::usage("only root can do this: run it as root"));
     }
     match command {
-        Command::Status { mountpoint, json } => {
-            let status = status_of(&mounts::find(mountpoint.as_deref())?)?;
-            print(&status::lines(&status), &status, json)
-        }
+        Command::Status { mountpoint, json } => status::run(mountpoint.as_deref(), json),
         Command::Upgrade { mountpoint } => upgrade(&mounts::find(mountpoint.as_deref())?),
         Command::Metrics { mountpoint } => counted::metrics(mountpoint.as_deref()),
         Command::Check { mountpoint, json } => {

@@ -71,6 +71,35 @@ fn status_tells_who_serves() {
     assert!(said.out.starts_with(&first), "{said:?}");
 }
 
+/// One that hangs answers nothing, and one that was killed is not there for a moment: what is known is told all the same.
+#[test]
+fn status_without_a_worker_tells_what_the_supervisor_knows() {
+    let Some(rig) = Rig::new() else { return };
+    let done = finish(rig.command().args(["-o", "watchdog=1h,host=mail1"]));
+    assert_eq!((done.code, done.said.as_str()), (Some(0), ""));
+    let worker = rig.daemon().worker();
+    let status = json("status", &rig);
+    assert_eq!(
+        (&status["worker_answers"], &status["host"]),
+        (&true.into(), &"mail1".into())
+    );
+    worker.signal(Signal::STOP);
+    let status = json("status", &rig);
+    assert_eq!(status["worker_answers"], false, "{status}");
+    assert!(status["figures"]["outcomes"].is_array(), "{status}");
+    let said = ctl("status", &[&rig.mountpoint]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(
+        said.out.contains("it gives no answer: what follows"),
+        "{said:?}"
+    );
+    worker.signal(Signal::KILL);
+    wait_until("the next worker answers", || {
+        let status = json("status", &rig);
+        status["worker_answers"] == true && status["figures"]["worker_deaths"] == 1
+    });
+}
+
 fn control(rig: &Rig) -> PathBuf {
     rig.backing.join(".listindexfs/control")
 }
@@ -203,6 +232,20 @@ fn the_only_mount_need_not_be_named() {
     fs::create_dir(&other).expect("mkdir");
     mount(&rig.path("b2"), &other);
     let said = ctl(&["status"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    for point in [&rig.mountpoint, &other] {
+        let line = format!("{}: serving\n", point.display());
+        assert!(said.out.contains(&line), "{said:?}");
+    }
+    let said = ctl(&["status", "--json"]);
+    let one = |line| serde_json::from_str::<Value>(line).expect("JSON")["figures"]["users"].clone();
+    let users: Vec<_> = said.out.lines().map(one).collect();
+    assert_eq!(users, [0, 0], "a line for each: {said:?}");
+    let said = ctl(&["metrics"]);
+    let up = "listindexfs_worker_up{mountpoint=";
+    assert_eq!(said.out.matches(up).count(), 2, "{said:?}");
+    assert_eq!(said.out.matches("# TYPE listindexfs_worker_up ").count(), 1);
+    let said = ctl(&["upgrade"]);
     assert_eq!(said.code, Some(1), "{said:?}");
     let both = format!("{}, {}", rig.mountpoint.display(), other.display());
     assert!(said.err.contains(&both), "{said:?}");
