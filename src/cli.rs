@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use crate::daemon::{self, background, logging};
+use crate::daemon::{self, background};
 use crate::exit::{Exit, Failure};
+use crate::logging;
 use crate::options::Config;
 use crate::supervise::Invocation;
 use crate::supervise::worker::{self, Inherited};

@@ -13,6 +13,7 @@ pub mod index;
 pub mod journal;
 pub mod keep;
 pub mod log_limit;
+pub mod logging;
 pub mod mountinfo;
 pub mod options;
 pub mod stats;

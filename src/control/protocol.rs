@@ -26,6 +26,12 @@ pub enum Command {
     Upgrade,
     /// What is counted. The worker tells it too, which shows that it answers.
     Stats,
+    /// Log this from now on, as `RUST_LOG` has it; nothing: what is usual. To be told to both, and the supervisor first.
+    Log {
+        /// What.
+        #[serde(default)]
+        filter: Option<String>,
+    },
     /// Of the worker: drop the list indexes of idle users. Answered step by step.
     Clean(Clean),
     /// Of the worker: who has a list index here. Answered in pages.
@@ -75,6 +81,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// What is counted.
     Stats(Box<Reading>),
+    /// This is logged now.
+    Log(String),
     /// So much has been cleaned since the line before; more lines follow.
     Step(Step),
     /// The same, and that was all.
@@ -107,6 +115,9 @@ pub struct Status {
     pub worker: Option<Process>,
     /// How many workers have been started, the first among them.
     pub workers_started: u64,
+    /// What is logged, where that was said while the mount stood.
+    #[serde(default)]
+    pub log: Option<String>,
     /// A new program is being tried or taking over.
     pub upgrading: bool,
 }
@@ -202,6 +213,7 @@ mod tests {
     #[rstest]
     #[case(Command::Status, "{\"protocol\":1,\"command\":\"status\"}\n")]
     #[case(Command::Stats, "{\"protocol\":1,\"command\":\"stats\"}\n")]
+    #[case(Command::Log { filter: Some("debug".to_owned()) }, "{\"protocol\":1,\"command\":\"log\",\"filter\":\"debug\"}\n")]
     #[case(Command::Upgrade, "{\"protocol\":1,\"command\":\"upgrade\"}\n")]
     fn a_request_is_one_line(#[case] command: Command, #[case] expected: &str) {
         let said = request(&command).expect("a line");
@@ -240,6 +252,7 @@ mod tests {
             supervisor: Process::now(1, "0.1.0".to_owned()),
             worker: None,
             workers_started: 2,
+            log: None,
             upgrading: true,
         };
         for answer in [

@@ -4,6 +4,7 @@ mod bounded;
 mod check;
 mod clean;
 mod counted;
+mod level;
 pub mod look;
 mod mounts;
 mod point;
@@ -53,6 +54,8 @@ enum Command {
     },
     /// Has the program that is installed now serve the mount, without a break
     Upgrade { mountpoint: Option<PathBuf> },
+    /// Changes what is logged, until the mount ends or this is run again
+    Log(level::Args),
     /// Prints what is counted, for Prometheus
     Metrics { mountpoint: Option<PathBuf> },
     /// Looks whether all is as it should be
@@ -103,6 +106,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Status { mountpoint, json } => status::run(mountpoint.as_deref(), json),
         Command::Upgrade { mountpoint } => upgrade(&mounts::find(mountpoint.as_deref())?),
+        Command::Log(args) => level::run(&args),
         Command::Metrics { mountpoint } => counted::metrics(mountpoint.as_deref()),
         Command::Check { mountpoint, json } => {
             let report = check::run(mountpoint.as_deref())?;

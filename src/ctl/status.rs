@@ -72,6 +72,13 @@ impl Shown {
         }
         facts.add("backing", of.backing.as_str());
         self.processes(&mut facts);
+        if let Some(filter) = &of.log {
+            facts.add_with(
+                Level::Warning,
+                "log",
+                format!("{filter}, until told otherwise"),
+            );
+        }
         match &self.figures {
             Some(figures) => add_figures(&mut facts, figures, now),
             None => facts.add(
@@ -268,6 +275,7 @@ mod tests {
             supervisor: process.clone(),
             worker: Some(Process { pid: 8, ..process }),
             workers_started: 3,
+            log: Some("debug".to_owned()),
             upgrading: false,
         };
         Shown {
@@ -333,6 +341,7 @@ backing     /var/lib/listindexfs
 supervisor  pid 7, version 0.1.0, since 1970-01-02T00:00:00Z
 worker      pid 8, version 0.1.0, since 1970-01-02T00:00:00Z
 workers     3 started, 1 died, 1 upgrade
+log         debug, until told otherwise
 users       12345 have a list index here, 312 in use, 641 files open
 room        252.0 MiB of 3.2 GiB (7 %)
 sessions    53210 served, 12 refused

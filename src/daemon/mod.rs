@@ -8,7 +8,6 @@ pub mod background;
 pub(crate) mod checks;
 pub(crate) mod kept;
 pub(crate) mod lock;
-pub mod logging;
 pub(crate) mod mount;
 mod mountinfo;
 mod publish;

@@ -13,6 +13,7 @@ use super::{Event, Phase, Watch};
 use crate::control::SUPERVISOR;
 use crate::control::protocol::{Answer, Command, Process, State, Status};
 use crate::control::socket::{Client, Socket};
+use crate::logging;
 use crate::store::PRIVATE_DIR;
 use crate::supervise::Worker;
 
@@ -109,9 +110,26 @@ impl Watch<'_> {
                 let reading = self.supervisor.stats().read();
                 reply.send(Answer::Stats(Box::new(reading)));
             }
+            Command::Log { filter } => reply.send(self.set_log(filter)),
             Command::Clean(_) | Command::Users | Command::User(_) => reply.send(Answer::Error(
                 "the worker does that: it has a socket of its own".to_owned(),
             )),
+        }
+    }
+
+    /// Of this process now, and of the next workers; the one that serves is told by who asks.
+    fn set_log(&self, filter: Option<String>) -> Answer {
+        match logging::set(filter.as_deref()) {
+            Ok(now) => {
+                log::info!(
+                    "{}: from now on {now} is logged",
+                    self.config.mountpoint.display()
+                );
+                self.supervisor
+                    .set_log(filter.is_some().then(|| now.clone()));
+                Answer::Log(now)
+            }
+            Err(why) => Answer::Error(why),
         }
     }
 
@@ -129,6 +147,7 @@ impl Watch<'_> {
             supervisor: known.supervisor.clone(),
             worker: known.worker.clone(),
             workers_started: known.workers_started,
+            log: self.supervisor.log(),
             upgrading: self.upgrade.is_under_way(),
         }
     }

@@ -14,6 +14,7 @@ use super::{about, list};
 use crate::control::WORKER;
 use crate::control::protocol::{Answer, Clean, Command, Named, Outcome, Step, Who};
 use crate::control::socket::{Client, Socket};
+use crate::logging;
 use crate::options::Config;
 use crate::store::usage::{Stamp, Usage};
 use crate::store::{Node, PRIVATE_DIR, Store};
@@ -64,6 +65,10 @@ impl Cleaner {
             Command::Clean(wanted) => wanted,
             Command::Users => return list::everybody(self, client),
             Command::User(asked) => return about::of(self, &asked.who),
+            Command::Log { filter } => {
+                let set = logging::set(filter.as_deref());
+                return set.map_or_else(Answer::Error, Answer::Log);
+            }
             Command::Stats => return Answer::Stats(Box::new(self.gate.stats().read())),
             Command::Status | Command::Upgrade => {
                 return Answer::Error(

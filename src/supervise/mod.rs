@@ -24,6 +24,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::journal::Journal;
+use crate::logging;
 use crate::stats::{self, Cell, Stats};
 use crate::user::claim::random_u128;
 use crate::user::steps;
@@ -62,6 +63,8 @@ pub struct Supervisor {
     kept: [OwnedFd; 5],
     /// Where all that is counted is: handed over apart from the others, since not every version knows of it.
     counted: OwnedFd,
+    /// What workers are to log, where that was said while the mount stood.
+    log: Mutex<Option<String>>,
     stats: Arc<Stats>,
     /// While it is open the supervisor lives.
     life: (OwnedFd, OwnedFd),
@@ -124,6 +127,7 @@ impl Supervisor {
             invocation,
             kept,
             counted,
+            log: Mutex::default(),
             stats: Arc::new(stats),
             life,
             soon: Mutex::default(),
@@ -141,6 +145,16 @@ impl Supervisor {
     /// What is counted.
     pub fn stats(&self) -> &Arc<Stats> {
         &self.stats
+    }
+
+    /// What workers log from the next one on; `None`: what is usual.
+    pub fn set_log(&self, filter: Option<String>) {
+        *self.log.lock() = filter;
+    }
+
+    /// What they are to log, where that was said.
+    pub fn log(&self) -> Option<String> {
+        self.log.lock().clone()
     }
 
     /// Starts a worker. `first`: a test's crash points are for the first one only; `killed` is for [`Worker::go`].
@@ -217,6 +231,10 @@ impl Supervisor {
         });
         command.arg(format!("--worker={}", fds.join(",")));
         command.arg(format!("--host-name={}", of.host_name));
+        match self.log() {
+            Some(filter) => command.env(logging::TOLD, filter),
+            None => command.env_remove(logging::TOLD),
+        };
         command.env(worker::COUNTED, self.counted.as_raw_fd().to_string());
         if of.debug {
             command.arg("-d");

@@ -100,6 +100,56 @@ fn status_without_a_worker_tells_what_the_supervisor_knows() {
     });
 }
 
+#[test]
+fn what_is_logged_can_be_changed_and_the_next_worker_logs_the_same() {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.foreground();
+    // A line at debug level, written before who asked is answered.
+    let lines_of_a_lookup = || {
+        let lines = |log: String| log.matches("lookup by pid ").count();
+        let before = lines(rig.log());
+        fs::metadata(rig.mountpoint.join("missing")).expect_err("not there");
+        lines(rig.log()) - before
+    };
+    let log = |level: &str| ctl(&format!("log {level}"), &[&rig.mountpoint]);
+    assert_eq!(lines_of_a_lookup(), 0);
+    let said = log("debugg");
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("no such level: `debugg`"), "{said:?}");
+    for (level, now, lines) in [
+        ("debug", "debug", 1),
+        ("default", "info", 0),
+        ("listindexfs::fuse=debug", "info,listindexfs::fuse=debug", 1),
+        (
+            "debug,listindexfs::fuse=info",
+            "debug,listindexfs::fuse=info",
+            0,
+        ),
+        ("debug", "debug", 1),
+    ] {
+        let said = log(level);
+        let expected = format!("{}: {now} is logged\n", rig.mountpoint.display());
+        assert_eq!((said.code, said.out), (Some(0), expected), "{}", said.err);
+        assert_eq!(lines_of_a_lookup(), lines, "{level}");
+    }
+    assert!(
+        rig.log().contains("from now on debug is logged"),
+        "the supervisor too"
+    );
+
+    let worker = rig.daemon().worker();
+    worker.signal(Signal::KILL);
+    wait_until("there is another worker", || {
+        rig.daemon().worker() != worker
+    });
+    assert_eq!(lines_of_a_lookup(), 1, "it logs what the one before did");
+    assert_eq!(json("status", &rig)["log"], "debug");
+    assert_eq!(log("default").code, Some(0));
+    assert_eq!(lines_of_a_lookup(), 0);
+    assert!(json("status", &rig)["log"].is_null());
+    drop(daemon);
+}
+
 fn control(rig: &Rig) -> PathBuf {
     rig.backing.join(".listindexfs/control")
 }
