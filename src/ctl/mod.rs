@@ -7,6 +7,7 @@ mod counted;
 mod level;
 pub mod look;
 mod mounts;
+mod path;
 mod point;
 mod progress;
 mod status;
@@ -73,6 +74,8 @@ enum Command {
     Users(users::Args),
     /// Tells all that is known of a user
     User(user::Args),
+    /// Tells a user's directories by his name, and his name by any of them
+    Path(path::Args),
     /// Makes it harmless that nothing is mounted on MOUNTPOINT
     Prepare { mountpoint: PathBuf },
     /// Unmounts once nobody uses the mount, and in any case after a while
@@ -117,6 +120,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Evict(args) => clean::run(&args.into()),
         Command::Users(args) => users::run(&args),
         Command::User(args) => user::run(&args),
+        Command::Path(args) => path::run(&args),
         Command::Prepare { mountpoint } => point::prepare(&absolute(&mountpoint)?),
         Command::Unmount { mountpoint, within } => {
             point::unmount(&mounts::find(mountpoint.as_deref())?, within)

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,38 @@ pub fn read(backing: &OwnedFd, path: &Path) -> Result<Config, Failure> {
             "{name}/{NAME} is not understood, another version has written it: mount and unmount it once: {why}"
         ))
     })
+}
+
+/// The same of a directory that is no backing perhaps, or that others can write to: only root's word is taken.
+///
+/// # Errors
+/// As [`read`].
+pub fn look(backing: &Path) -> Result<Config, Failure> {
+    let name = backing.display();
+    let cannot = |error: Errno| Failure::system(format!("{name}: {error}"));
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(backing, flags, Mode::empty()).map_err(cannot)?;
+    match open(&opened, OFlags::PATH, Mode::empty()) {
+        Ok(options) if !is_roots(&options).map_err(cannot)? => Err(Failure::mount(format!(
+            "{name}/{NAME} is not root's: nothing is read there"
+        ))),
+        _ => read(&opened, backing), // which says what is wrong
+    }
+}
+
+/// Whether a mount has left its options in this directory: it is, or was, a backing.
+pub fn is_there(directory: &Path) -> bool {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(directory, flags, Mode::empty());
+    let options = opened.and_then(|opened| open(&opened, OFlags::PATH, Mode::empty()));
+    options.is_ok_and(|options| is_roots(&options) == Ok(true))
+}
+
+/// No FIFO either, whose opening would wait.
+fn is_roots(file: &File) -> Result<bool, Errno> {
+    let stat = rustix::fs::fstat(file)?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    Ok(stat.st_uid == 0 && kind == FileType::RegularFile)
 }
 
 fn parse(text: &[u8], backing: &Path) -> Result<Config, String> {

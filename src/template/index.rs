@@ -1,12 +1,12 @@
 //! INDEX: the absolute path of a user's index directory on NFS.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component as Part, Path, PathBuf};
 
 use super::component::{Component, components};
 use super::error::{ExpandError, Problem, TemplateError};
-use super::inverse::unknown;
+use super::inverse::{Inverse, unknown};
 use super::layout::Layout;
 use super::{Template, User};
 
@@ -71,6 +71,27 @@ impl IndexTemplate {
             .map(|(at, component)| component.name(user.as_bytes(), at + 1))
             .collect();
         Ok(absolute_path(&names?))
+    }
+
+    /// The way back: whose INDEX this is, or what lies in it, where `layout` is the mount's. `None`: nobody's.
+    ///
+    /// # Errors
+    /// [`ExpandError::NoWayBack`] where INDEX tells less of a name than the layout does, as one that is a hash: any path could be
+    /// several users'.
+    pub fn user_of(&self, layout: &Layout, path: &Path) -> Result<Option<User>, ExpandError> {
+        let inverse = Inverse::of(&self.components).map_err(|_| ExpandError::NoWayBack)?;
+        if !inverse.known.covers(layout.known()) {
+            return Err(ExpandError::NoWayBack);
+        }
+        let below = path.components().filter_map(|part| match part {
+            Part::Normal(name) => Some(name.as_bytes()),
+            _ => None,
+        });
+        let names: Vec<&[u8]> = below.take(self.components.len()).collect();
+        let guess = inverse.name(&names);
+        let user = guess.and_then(|name| layout.user_named(&name).ok());
+        // It was a guess.
+        Ok(user.filter(|user| self.expand(user).is_ok_and(|index| path.starts_with(index))))
     }
 }
 

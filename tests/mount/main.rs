@@ -8,6 +8,7 @@ mod clean;
 mod ctl;
 mod fstab;
 mod life;
+mod paths;
 mod refusals;
 mod rig;
 mod users;

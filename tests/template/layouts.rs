@@ -317,3 +317,55 @@ fn users_show_without_harm() {
         .expect("a path");
     assert_eq!(user.to_string(), r"jörg\xff\n\\");
 }
+
+#[rstest]
+#[case(
+    "/nfs/%2.256Nu/%u",
+    "%u",
+    "/nfs/bf/alice@example.com",
+    Some("alice@example.com")
+)]
+#[case(
+    "/nfs/%2.256Nu/%u",
+    "%u",
+    "/nfs/bf/alice@example.com/dovecot.index.log",
+    Some("alice@example.com")
+)]
+#[case("/nfs/%2.256Nu/%u", "%u", "/nfs/00/alice@example.com", None)]
+#[case("/nfs/%2.256Nu/%u", "%u", "/nfs/bf", None)]
+#[case("/nfs/%2.256Nu/%u", "%u", "/other/bf/alice@example.com", None)]
+#[case(
+    "/nfs/%d/%n",
+    "%u",
+    "/nfs/example.com/alice",
+    Some("alice@example.com")
+)]
+#[case(
+    "/nfs/%{user | domain}/x%{user | username}",
+    "%d/%n",
+    "/nfs/b/xa",
+    Some("a@b")
+)]
+#[case("/nfs/%Lu", "%Lu", "/nfs/bob", Some("bob"))]
+#[case("/nfs/%Lu", "%Lu", "/nfs/Bob", None)]
+fn whose_an_index_is(
+    #[case] index: &str,
+    #[case] layout: &str,
+    #[case] path: &str,
+    #[case] expected: Option<&str>,
+) {
+    let index = IndexTemplate::parse(index).expect("a template");
+    let found = index.user_of(&self::layout(layout), Path::new(path));
+    let found = found.expect("it can be told").map(|user| user.to_string());
+    assert_eq!(found.as_deref(), expected);
+}
+
+#[rstest]
+#[case("/nfs/%8Mu", "%u")]
+#[case("/nfs/%n", "%u")]
+#[case("/nfs/%Lu", "%u")]
+fn whose_an_index_is_that_tells_less_than_the_layout(#[case] index: &str, #[case] layout: &str) {
+    let index = IndexTemplate::parse(index).expect("a template");
+    let found = index.user_of(&self::layout(layout), Path::new("/nfs/alice"));
+    assert_eq!(found, Err(ExpandError::NoWayBack));
+}

@@ -79,7 +79,8 @@ pub fn below(config: &Config, users: &[String]) -> Result<Users, Failure> {
     in_one(&roots(Some(&config.mountpoint), &config.backing), users)
 }
 
-fn is_path(user: &str) -> bool {
+/// Whether somebody is named by a path.
+pub fn is_path(user: &str) -> bool {
     user.contains('/')
 }
 
@@ -118,7 +119,10 @@ fn in_one(roots: &[PathBuf], users: &[String]) -> Result<Users, Failure> {
 }
 
 /// Below which of `roots` a path leads, and what is left of it.
-fn locate(roots: Vec<PathBuf>, path: &str) -> Result<Option<(usize, String)>, Failure> {
+///
+/// # Errors
+/// When that is not found out in time.
+pub fn locate(roots: Vec<PathBuf>, path: &str) -> Result<Option<(usize, String)>, Failure> {
     let given = path.to_owned();
     let path = crate::cli::absolute("USER", Path::new(path))?;
     let found = bounded::in_thread(LOOK_WITHIN, move || {
