@@ -1,6 +1,6 @@
 //! One run of the gate: look, decide, and take the steps in the order that a crash at any point leaves safe.
 
-use std::cell::Cell;
+use std::cell;
 use std::ffi::OsString;
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct Flight<'a> {
     state: &'a Arc<UserState>,
     creds: &'a Creds,
     /// What it saw and decided last.
-    saw: Cell<Option<Saw>>,
+    saw: cell::Cell<Option<Saw>>,
 }
 
 /// What a run found.
@@ -53,7 +53,7 @@ impl View {
 impl<'a> Flight<'a> {
     /// A run with one caller's rights.
     pub fn new(gate: &'a Arc<Gate>, state: &'a Arc<UserState>, creds: &'a Creds) -> Self {
-        let saw = Cell::new(None);
+        let saw = cell::Cell::new(None);
         Flight {
             gate,
             state,
