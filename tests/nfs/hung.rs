@@ -18,10 +18,10 @@ use listindexfs::user::process::{Caller, Processes};
 use crate::guest::{Changed, changed, fresh_dir, version};
 use crate::support::dovecot::as_user;
 use crate::support::lab::dir_of;
-use crate::support::mount::{Mount, Options};
+use crate::support::mount::{Mount, Options, tool};
 use crate::support::process::output;
 use crate::support::site::LOG;
-use crate::support::{GID, Lab, UID, eventually};
+use crate::support::{GID, LIMIT, Lab, UID, eventually};
 
 /// Both servers mounted by host A, with an INDEX tree on each; a user's domain names his server's mount.
 pub struct Servers {
@@ -138,10 +138,51 @@ fn only_its_own_users_are_harmed(options: &str) {
     }
     assert!(succeeds(&mount, &well), "{}", mount.log());
     assert!(!mount.log().contains("the worker has"), "{}", mount.log());
+    // An operator who asks does not wait for it either.
+    assert_eq!(lasthost(&mount, &well)["host"], "a");
+    let told = lasthost(&mount, &ill);
+    assert_eq!(told["kind"], "not-asked", "{told}");
+    assert!(told["why"].to_string().contains("is silent"), "{told}");
     drop(cut);
     wait_for_server();
     eventually("the users of the dead server are served again", || {
         succeeds(&mount, &ill).then_some(())
+    });
+    assert_eq!(lasthost(&mount, &ill)["ours"], true);
+}
+
+/// What `listindexctl user` says of INDEX/.lasthost.
+fn lasthost(mount: &Mount, user: &str) -> serde_json::Value {
+    let mut command = Command::new(tool());
+    command.args(["user", user, "--json", "--mount"]);
+    let ran = output(command.arg(mount.path()), LIMIT).expect("it does not hang");
+    let about: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+    about["lasthost"].clone()
+}
+
+/// A server that has just died: whoever asks is told so, and not for ever.
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn who_asks_about_a_user_of_a_dead_server_is_answered() {
+    let servers = Servers::new("");
+    let mount = servers.mount("30s");
+    let ill = servers.user(2, 0);
+    eventually("served", || succeeds(&mount, &ill).then_some(()));
+    let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);
+    // What the client remembers of INDEX serves for a while.
+    eventually("nothing is heard", || {
+        let told = lasthost(&mount, &ill);
+        (told["kind"] == "not-asked").then_some(())
+    });
+    // So many questions and no more wait for it, and the user's gate is not troubled.
+    let told: Vec<_> = (0..10).map(|_| lasthost(&mount, &ill)).collect();
+    let why = |told: &serde_json::Value| told["why"].to_string();
+    assert!(why(&told[0]).contains("no answer within"), "{told:?}");
+    assert!(why(&told[9]).contains("earlier questions"), "{told:?}");
+    drop(cut);
+    wait_for_server();
+    eventually("it is told again", || {
+        (lasthost(&mount, &ill)["ours"] == true).then_some(())
     });
 }
 
