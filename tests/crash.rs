@@ -261,6 +261,99 @@ fn killed_while_taking_a_user_over() {
     }
 }
 
+/// Has everybody given back to INDEX. Tells whether the tool says that all have gone.
+fn gives_back(site: &Site) -> bool {
+    let mut tool = std::process::Command::new(support::mount::tool());
+    tool.args(["drain", "--stock", "--within", "0s"]);
+    let ended = process::output(tool.arg(site.mount.path()), support::LIMIT);
+    ended.expect("it ends").status.success()
+}
+
+/// All processes are killed while a list index is given back. Whoever has the user then is right: a stock backend, which may
+/// find it in INDEX, the other host, and this one.
+#[test]
+fn killed_while_giving_back() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    // It overrides what dotlocks the dead have left.
+    let stock = Config::new(&lab, "stock").lock_method("dotlock").start();
+    let mut a = Site::new(&lab, "a");
+    let b = Site::with(Options::new(&lab, "b").migrate(), Config::new(&lab, "b"));
+    let cases = Step::BACK.map(Step::name).into_iter();
+    let cases = cases.flat_map(|step| ["stock", "other", "here"].map(|next| (step, next)));
+    for (step, next) in cases {
+        let user = format!("{next}-{step}");
+        a.settle(&user);
+        a.mount
+            .remount(|options| options.env("LISTINDEXFS_CRASH_AT", step));
+        let mut model = Model::new();
+        let mut imap = a.login(&user);
+        model.apply(&Op::Create("box".to_owned()), &mut imap);
+        model.apply(&Op::Append("box".to_owned(), false), &mut imap);
+        imap.logout();
+        a.wait_no_sessions();
+        assert!(!gives_back(&a), "{step}");
+        eventually("the daemon is dead", || a.mount.has_died().then_some(()));
+        let dovecot = match next {
+            "stock" => Some(&stock),
+            "other" => Some(&b.dovecot),
+            _ => None,
+        };
+        if let Some(dovecot) = dovecot {
+            let mut imap = dovecot.login(&user);
+            model.assert_matches(&imap.list_status(), &format!("{user}, killed"));
+            model.apply(&Op::Create("next".to_owned()), &mut imap);
+            imap.logout();
+            dovecot.wait_no_sessions();
+        }
+        mount_again(&mut a);
+        right(&a, &user, &mut model, "back", "mounted again");
+        right(&b, &user, &mut model, "elsewhere", "on the other host");
+    }
+}
+
+/// Only the worker is: the next goes on, and what the first had under way is neither believed nor lost for the user.
+#[test]
+fn a_worker_is_killed_at_each_step_of_giving_back_and_the_next_goes_on() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let stock = Config::new(&lab, "stock").start();
+    let [mut a, b] = ["a", "b"]
+        .map(|host| Site::with(Options::new(&lab, host).migrate(), Config::new(&lab, host)));
+    for step in Step::BACK.map(Step::name) {
+        let user = format!("at-{step}");
+        a.settle(&user);
+        worker_dies_at(&mut a, step);
+        let mut model = Model::new();
+        let mut imap = a.login(&user);
+        model.apply(&Op::Create("box".to_owned()), &mut imap);
+        model.apply(&Op::Append("box".to_owned(), false), &mut imap);
+        imap.logout();
+        a.wait_no_sessions();
+        let died = workers_died(&a);
+        assert!(gives_back(&a), "{step}:\n{}", a.mount.log());
+        assert_eq!(workers_died(&a), died + 1, "{step}:\n{}", a.mount.log());
+        assert!(list_index(&a.backing_of(&user)).is_empty(), "{step}");
+        let index = hashed(&lab.index(), &user);
+        let dotlock = index.join(format!("{LOG}.lock"));
+        assert!(
+            !dotlock.exists(),
+            "{step}: the dead worker's dotlock is left"
+        );
+        let mut imap = stock.login(&user);
+        model.assert_matches(&imap.list_status(), &format!("stock, after {step}"));
+        model.apply(&Op::Create("next".to_owned()), &mut imap);
+        imap.logout();
+        stock.wait_no_sessions();
+        right(&b, &user, &mut model, "other", "on the other host");
+        right(&a, &user, &mut model, "back", "and back");
+    }
+}
+
 /// A user whose list index is on a host when all its processes are killed, and what he does about it.
 struct Struck {
     name: String,

@@ -5,6 +5,7 @@
 
 pub mod clean;
 pub mod client;
+pub mod drain;
 pub mod protocol;
 pub mod socket;
 pub mod users;

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 pub use super::clean::{Clean, Named, Outcome, Step, Who};
+pub use super::drain::{Drain, Drained};
 use super::users::{About, Page, Whom};
 use crate::stats::Reading;
 
@@ -38,6 +39,8 @@ pub enum Command {
     Users,
     /// Of the worker: all that is known of a user.
     User(Whom),
+    /// Of the worker: everybody goes as soon as he is idle. Answered step by step.
+    Drain(Drain),
 }
 
 /// A request.
@@ -93,6 +96,10 @@ pub enum Answer {
     Listed(Page),
     /// A user; `None`: he has no directory here.
     User(Option<Box<About>>),
+    /// So much has been drained since the line before; more lines follow.
+    Draining(Drained),
+    /// The same, and that was all.
+    Drained(Drained),
     /// It is not done, and why.
     Error(String),
 }

@@ -4,6 +4,7 @@ mod bounded;
 mod check;
 mod clean;
 mod counted;
+mod drain;
 mod level;
 pub mod look;
 mod mounts;
@@ -76,6 +77,8 @@ enum Command {
     User(user::Args),
     /// Tells a user's directories by his name, and his name by any of them
     Path(path::Args),
+    /// Takes this host out of service: everybody's list index goes as soon as he is idle
+    Drain(drain::Args),
     /// Makes it harmless that nothing is mounted on MOUNTPOINT
     Prepare { mountpoint: PathBuf },
     /// Unmounts once nobody uses the mount, and in any case after a while
@@ -121,6 +124,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Users(args) => users::run(&args),
         Command::User(args) => user::run(&args),
         Command::Path(args) => path::run(&args),
+        Command::Drain(args) => drain::run(&args),
         Command::Prepare { mountpoint } => point::prepare(&absolute(&mountpoint)?),
         Command::Unmount { mountpoint, within } => {
             point::unmount(&mounts::find(mountpoint.as_deref())?, within)

@@ -111,9 +111,10 @@ impl Watch<'_> {
                 reply.send(Answer::Stats(Box::new(reading)));
             }
             Command::Log { filter } => reply.send(self.set_log(filter)),
-            Command::Clean(_) | Command::Users | Command::User(_) => reply.send(Answer::Error(
-                "the worker does that: it has a socket of its own".to_owned(),
-            )),
+            Command::Clean(_) | Command::Drain(_) | Command::Users | Command::User(_) => reply
+                .send(Answer::Error(
+                    "the worker does that: it has a socket of its own".to_owned(),
+                )),
         }
     }
 

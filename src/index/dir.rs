@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -272,6 +273,39 @@ impl IndexDir {
         text: &[u8],
         mtime: Option<SystemTime>,
     ) -> Result<IndexFile, Trouble> {
+        self.make_with(name, |file| {
+            file.write_all(text)?;
+            match mtime {
+                Some(mtime) => Ok(rustix::fs::futimens(&*file, &times(mtime))?),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Makes INDEX/`name`, which must not exist, of all that `from` has, with its group and mode; returns it open.
+    ///
+    /// # Errors
+    /// As [`IndexDir::make`].
+    pub fn make_copy(&self, name: &OsStr, from: &mut File) -> Result<IndexFile, Trouble> {
+        self.make_with(name, |file| {
+            let (like, made) = (from.metadata()?, file.metadata()?);
+            if made.gid() != like.gid() {
+                // As far as who owns it may: a directory with the setgid bit gives another.
+                let _ = fchown(&*file, None, Some(like.gid()));
+            }
+            rustix::fs::fchmod(&*file, Mode::from_raw_mode(like.mode() & 0o666))?;
+            match io::copy(from, file)? == like.len() {
+                true => Ok(()),
+                false => Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        })
+    }
+
+    fn make_with(
+        &self,
+        name: &OsStr,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<IndexFile, Trouble> {
         let _as = self.act()?;
         let make = || -> io::Result<(File, Statx)> {
             let flags =
@@ -282,10 +316,7 @@ impl IndexDir {
                 flags,
                 Mode::from_raw_mode(0o644),
             )?);
-            file.write_all(text)?;
-            if let Some(mtime) = mtime {
-                rustix::fs::futimens(&file, &times(mtime))?;
-            }
+            fill(&mut file)?;
             file.sync_all()?;
             let stat = rustix::fs::statx(
                 &file,
@@ -302,6 +333,23 @@ impl IndexDir {
             identity: identity(&stat),
             owner,
         })
+    }
+
+    /// Gives a file of INDEX another name, unless that is taken: then `false`.
+    ///
+    /// # Errors
+    /// [`Trouble::Io`].
+    pub fn link(&self, from: &OsStr, to: &OsStr) -> Result<bool, Trouble> {
+        let _as = self.act()?;
+        match rustix::fs::linkat(&self.dir, from, &self.dir, to, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            // Or it was sent twice, and is ours.
+            Err(Errno::EXIST) => {
+                let [ours, there] = [self.look(from)?, self.look(to)?];
+                Ok(ours.is_some() && ours.map(|is| is.ino) == there.map(|is| is.ino))
+            }
+            Err(e) => Err(self.io("link", from)(e.into())),
+        }
     }
 
     /// Renames within INDEX, over what is there.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 
 use super::pace::Shared;
-use super::{about, list};
+use super::{about, drain, list};
 use crate::control::WORKER;
 use crate::control::protocol::{Answer, Clean, Command, Named, Outcome, Step, Who};
 use crate::control::socket::{Client, Socket};
@@ -23,7 +23,7 @@ use crate::user::clean::Cleaned;
 use crate::user::gate::Gate;
 
 /// How often the client hears of it.
-const PERIOD: Duration = Duration::from_millis(100);
+pub(super) const PERIOD: Duration = Duration::from_millis(100);
 /// A check or a fence of somebody who was named may take so long before he counts as busy.
 const RUN_WITHIN: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -70,6 +70,7 @@ impl Cleaner {
                 return set.map_or_else(Answer::Error, Answer::Log);
             }
             Command::Stats => return Answer::Stats(Box::new(self.gate.stats().read())),
+            Command::Drain(wanted) => return drain::everybody(self, wanted, client),
             Command::Status | Command::Upgrade => {
                 return Answer::Error(
                     "the supervisor does that: it has a socket of its own".to_owned(),

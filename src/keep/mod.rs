@@ -7,6 +7,7 @@ mod about;
 mod age;
 mod cached;
 pub mod clean;
+mod drain;
 mod here;
 mod list;
 mod moved;

@@ -59,9 +59,13 @@ pub fn put(
 /// One name per host, so that what a dying host leaves is found by its next claim. Host names may be
 /// as long as file names: hence the digest.
 fn beside(host: &str) -> OsString {
+    format!("{LASTHOST}.{}", digest(host)).into()
+}
+
+/// What a host's own names in INDEX have in them.
+pub(super) fn digest(host: &str) -> String {
     let digest = Sha256::digest(host.as_bytes());
-    let hex = digest.iter().take(8).map(|b| format!("{b:02x}"));
-    format!("{LASTHOST}.{}", hex.collect::<String>()).into()
+    digest.iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
 /// A moment of the last day, as precise as a time stamp can be. On a server that keeps whole seconds the nanoseconds

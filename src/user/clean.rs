@@ -30,7 +30,37 @@ pub enum Cleaned {
     Absent,
 }
 
+/// The processes for whose sake somebody may not go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keepers {
+    /// Those that have files of his open.
+    pub open: Vec<u32>,
+    /// Those that were refused, or whose files had to go.
+    pub lingering: Vec<u32>,
+}
+
+impl Keepers {
+    /// Whether there are none.
+    pub fn is_nobody(&self) -> bool {
+        self.open.is_empty() && self.lingering.is_empty()
+    }
+}
+
 impl Gate {
+    /// For whose sake a user may not go.
+    pub fn who_keeps(&self, user: &User) -> Keepers {
+        let Some(state) = self.users.known(user) else {
+            return Keepers::default();
+        };
+        let inner = state.lock();
+        let mut open: Vec<u32> = inner.holders.keys().copied().collect();
+        let mut lingering: Vec<u32> = inner.ghosts.iter().map(|g| g.process.pid).collect();
+        open.sort_unstable();
+        lingering.sort_unstable();
+        lingering.dedup();
+        Keepers { open, lingering }
+    }
+
     /// Drops an idle user's local files if he was not here after `before`; or tells only what would become of him.
     /// Never waits.
     ///

@@ -18,6 +18,9 @@ use crate::index::dir::IndexDir;
 use crate::index::lasthost::{Identity, LastHost};
 use crate::stats::Cell;
 
+/// How often it starts over when another host claims the user or gives him back meanwhile.
+const TRIES: usize = 5;
+
 /// Whether a writer's changes are in what others will be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fenced {
@@ -41,12 +44,11 @@ pub fn after_writer(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Resul
     if gate.config.migrate && !logs_in(gate, &dir)?.is_empty() {
         return Ok(Fenced::StockLog);
     }
-    let seen = claim_seen(gate, &dir, record.as_ref())?;
+    let (seen, _) = claim_seen(gate, &dir, record.as_ref())?;
     drop(acting);
     match seen {
-        // Without a .lasthost everybody's next gate purges as it is.
-        (Claim::Recorded | Claim::Ours, _) | (_, None) => Ok(Fenced::Yes),
-        (Claim::Foreign, Some(_)) => set(gate, state, &dir).map(|()| Fenced::Yes),
+        Claim::Recorded | Claim::Ours => Ok(Fenced::Yes),
+        Claim::Foreign => set(gate, state, &dir).map(|()| Fenced::Yes),
     }
 }
 
@@ -84,25 +86,42 @@ fn record(gate: &Gate, state: &UserState) -> Result<Option<Record>, Trouble> {
 
 /// Under the lock of INDEX/L, so that a host that claims meanwhile finds nothing to pull.
 fn set(gate: &Gate, state: &UserState, dir: &IndexDir) -> Result<(), Trouble> {
-    let sources = pull::lock_if_any(gate, dir)?;
-    let now = match look(gate, state, dir)? {
-        (Claim::Recorded | Claim::Ours, lasthost) => lasthost,
-        (Claim::Foreign, None) if sources.is_empty() => None,
-        (Claim::Foreign, _) => {
-            let nobody = LastHost::nobody().warning_of(logs_in(gate, dir)?);
-            let set = claim::put(dir, &gate.config.host, &nobody, &gate.on_step)?;
-            gate.stats.count(Cell::FenceSet);
-            log::info!(
-                "{}: changed here unseen by others: .lasthost set to nobody",
-                state.user
-            );
-            Some(set)
+    for _ in 0..TRIES {
+        let sources = pull::lock_if_any(gate, dir)?;
+        let (claim, now) = look(gate, state, dir)?;
+        let set = match (claim, now) {
+            (Claim::Recorded | Claim::Ours, now) => now,
+            (Claim::Foreign, None) if sources.is_empty() => None,
+            (Claim::Foreign, _) => Some(put_nobody(gate, state, dir)?),
+        };
+        match set {
+            Some(set) if !sources.is_empty() => {
+                return pull::delete(gate, dir, &sources, set, &sources_seen(&sources));
+            }
+            _ if claim != Claim::Foreign => return Ok(()),
+            _ => {}
         }
-    };
-    match now {
-        Some(now) if !sources.is_empty() => {
-            pull::delete(gate, dir, &sources, now, &sources_seen(&sources))
+        // Whoever had the user may have given his list index back since, without what was changed here, and somebody may
+        // have fetched it. Without a .lasthost everybody's next gate purges as it is.
+        if logs_in(gate, dir)?.is_empty() && dir.lasthost()? == set {
+            return Ok(());
         }
-        _ => Ok(()),
     }
+    Err(Trouble::Overtaken)
+}
+
+/// The present owner's next gate purges.
+pub(super) fn put_nobody(
+    gate: &Gate,
+    state: &UserState,
+    dir: &IndexDir,
+) -> Result<Identity, Trouble> {
+    let nobody = LastHost::nobody().warning_of(logs_in(gate, dir)?);
+    let set = claim::put(dir, &gate.config.host, &nobody, &gate.on_step)?;
+    gate.stats.count(Cell::FenceSet);
+    log::info!(
+        "{}: changed here unseen by others: .lasthost set to nobody",
+        state.user
+    );
+    Ok(set)
 }

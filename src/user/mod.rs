@@ -11,6 +11,7 @@ pub mod fence;
 pub mod flight;
 pub mod gate;
 pub mod ghosts;
+pub mod giving;
 mod haunt;
 pub mod history;
 pub mod housekeeper;

@@ -14,7 +14,7 @@ use super::local::{self, Tmp};
 use super::state::UserState;
 use super::steps::Step;
 use crate::index::Trouble;
-use crate::index::dir::{IndexDir, IndexFile, is_managed, is_passing};
+use crate::index::dir::{IndexDir, IndexFile};
 use crate::index::lasthost::Identity;
 use crate::index::lock::LockedLog;
 use crate::stats::Cell;
@@ -40,14 +40,11 @@ pub struct Source<'a> {
 /// Locks what INDEX holds, prefix by prefix.
 pub fn lock<'a>(gate: &Gate, dir: &'a IndexDir) -> Result<Vec<Source<'a>>, Trouble> {
     let mut sources = Vec::new();
-    for (prefix, log) in gate.config.logs() {
+    for (_, log) in gate.config.logs() {
         let Some(locked) = dir.lock_log(&log, gate.config.lock_method, gate.patience())? else {
             continue;
         };
-        let wanted = |name: &OsStr| {
-            is_managed(std::slice::from_ref(prefix), name) && !is_passing(name) && *name != *log
-        };
-        let others = dir.names(wanted)?;
+        let others = dir.names_beside(&log)?;
         if others.len() > MAX_FILES {
             return Err(Trouble::TooMany {
                 path: dir.path_of(&log),

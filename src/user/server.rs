@@ -1,6 +1,7 @@
 //! Where a user's INDEX lies and which threads wait for its server: found once for each user, and the threads anew
 //! when the mount table has changed.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -61,6 +62,21 @@ impl Gate {
         }));
         *known = version.ok().map(|version| (version, Arc::clone(&pool)));
         pool
+    }
+
+    /// The mount point of the NFS that holds the user's INDEX.
+    pub fn nfs_of(&self, user: &User) -> PathBuf {
+        self.pool_of(&self.user(user)).mount().to_owned()
+    }
+
+    /// Whether the server of that NFS has not answered in time, and not since.
+    pub fn is_silent(&self, mount: &Path) -> bool {
+        self.pools.is_silent(mount)
+    }
+
+    /// Has something done on a thread that waits for the server of the user's INDEX.
+    pub fn in_pool(&self, user: &User, work: impl FnOnce() + Send + 'static) {
+        self.pool_of(&self.user(user)).run(work);
     }
 
     /// One line for all users of a server, however many wait for it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// A step that has just been taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// Verdicts are void, the directory is ours.
     Taken,
@@ -31,10 +31,26 @@ pub enum Step {
     PartDeleted,
     /// L is deleted on NFS.
     Deleted,
+    /// Of giving back: its copy lies in INDEX beside its place.
+    BackCopied,
+    /// The name of INDEX/L is locked.
+    BackLocked,
+    /// The record is gone.
+    BackUnrecorded,
+    /// L is in its place in INDEX.
+    BackPutLog,
+    /// So are all others.
+    BackPut,
+    /// The claim is still ours.
+    BackRechecked,
+    /// It is unlocked, and good.
+    BackUnlocked,
+    /// The local files are gone.
+    BackPurged,
 }
 
 impl Step {
-    /// All steps, in their order.
+    /// All steps of a check, in their order.
     pub const ALL: [Step; 13] = [
         Step::Taken,
         Step::RecordRemoved,
@@ -49,6 +65,18 @@ impl Step {
         Step::Rechecked,
         Step::PartDeleted,
         Step::Deleted,
+    ];
+
+    /// Those of giving a list index back, in their order.
+    pub const BACK: [Step; 8] = [
+        Step::BackCopied,
+        Step::BackLocked,
+        Step::BackUnrecorded,
+        Step::BackPutLog,
+        Step::BackPut,
+        Step::BackRechecked,
+        Step::BackUnlocked,
+        Step::BackPurged,
     ];
 
     /// Its name, as in `LISTINDEXFS_CRASH_AT=claimed`.
@@ -67,6 +95,14 @@ impl Step {
             Step::Rechecked => "rechecked",
             Step::PartDeleted => "part-deleted",
             Step::Deleted => "deleted",
+            Step::BackCopied => "back-copied",
+            Step::BackLocked => "back-locked",
+            Step::BackUnrecorded => "back-unrecorded",
+            Step::BackPutLog => "back-put-log",
+            Step::BackPut => "back-put",
+            Step::BackRechecked => "back-rechecked",
+            Step::BackUnlocked => "back-unlocked",
+            Step::BackPurged => "back-purged",
         }
     }
 }

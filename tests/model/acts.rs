@@ -2,7 +2,7 @@
 
 use super::check::Protocol;
 use super::rules::Rule;
-use super::state::{At, By, For, Ghost, LastHost, Life, Place, STOCK, State};
+use super::state::{At, By, Dotlock, For, Ghost, LastHost, Life, Place, STOCK, State};
 use listindexfs::user::decide::Seen;
 
 /// What happens next. Numbers are those of hosts and of sessions.
@@ -35,6 +35,7 @@ pub enum Act {
     CrashClaiming(usize),
     Lands(usize),
     Evict(usize),
+    GiveBack(usize),
     Die(usize),
     Mount(usize),
     StockSession,
@@ -131,6 +132,10 @@ impl Protocol {
         if rules.evict && quiet && something && !s.has_holders(h) && !s.has_ghosts(h) {
             acts.push(Act::Evict(h));
         }
+        let record = matches!(host.place, Place::Record(_)) && host.local.is_some();
+        if rules.give_back && quiet && record && !s.has_holders(h) && !s.has_ghosts(h) {
+            acts.push(Act::GiveBack(h));
+        }
         if rules.crash && (host.run.at != At::Idle || s.of(h).any(|x| x.at == Life::Verdict)) {
             acts.push(Act::Crash(h));
         }
@@ -143,7 +148,7 @@ impl Protocol {
         }
         let puts = matches!(
             run.at,
-            At::FencePut(_) | At::DrainClaim | At::Claim | At::DistrustClaim
+            At::FencePut(_) | At::BackUndoPut | At::DrainClaim | At::Claim | At::DistrustClaim
         );
         if self.rules.trouble && touches_nfs(run.at) {
             acts.push(Act::Fail(h));
@@ -170,9 +175,11 @@ impl Protocol {
     pub fn may_step(&self, s: &State, h: usize) -> bool {
         match s.hosts[h].run.at {
             At::Idle => self.is_due(s, h),
-            At::Lock | At::FinishLock | At::FenceLock(_) => {
-                s.log.is_none() || s.lock.is_none_or(|by| usize::from(by) == h)
+            At::Lock | At::FinishLock | At::FenceLock(_) | At::BackDropLog => {
+                let held = matches!(s.dotlock, Some(Dotlock::By(_)));
+                s.log.is_none() || !held && s.lock.is_none_or(|by| usize::from(by) == h)
             }
+            At::BackLock => s.log.is_some() || !matches!(s.dotlock, Some(Dotlock::By(_))),
             _ => true,
         }
     }
@@ -215,6 +222,18 @@ impl Protocol {
             At::FinishDelete => self.delete(s, h),
             At::Distrust => self.distrust(s, h),
             At::DistrustClaim => self.distrust_claim(s, h),
+            At::FenceLogAgain(whose) => self.fence_log_again(s, h, whose),
+            At::FenceClaimAgain(whose) => self.fence_claim_again(s, h, whose),
+            At::BackLookClaim => self.back_look_claim(s, h),
+            At::BackLookLog => self.back_look_log(s, h),
+            At::BackDropLog => self.back_drop_log(s, h),
+            At::BackLock => self.back_lock(s, h),
+            At::BackUnrecord => self.back_unrecord(s, h),
+            At::BackPut => self.back_put(s, h),
+            At::BackRecheck => self.back_recheck(s, h),
+            At::BackUndoPut => self.back_undo_put(s, h),
+            At::BackUndo => self.back_undo(s, h),
+            At::BackUnlock => self.back_unlock(s, h),
             At::EvictTake => self.evict_take(s, h),
             At::EvictPurge => self.evict_purge(s, h),
         }
@@ -228,10 +247,15 @@ impl Protocol {
             | At::FenceLock(whose)
             | At::FenceLook(whose)
             | At::FencePut(whose)
+            | At::FenceLogAgain(whose)
+            | At::FenceClaimAgain(whose)
             | At::FenceRecheck(whose)
             | At::FenceDelete(whose) => self.fenced(s, h, whose, false),
             At::Lock | At::Fetch | At::Recheck | At::Delete => self.fail_settle(s, h),
             At::LookIndex | At::LookLog | At::LookClaim => self.carry_out(s, h, Seen::Trouble),
+            At::BackPut | At::BackRecheck | At::BackUndoPut | At::BackUndo | At::BackUnlock => {
+                self.fail_back(s, h);
+            }
             _ => self.land(s, h, false),
         }
     }
@@ -239,7 +263,7 @@ impl Protocol {
     /// What a claim or a fence is about to put.
     fn puts(&self, s: &State, h: usize) -> LastHost {
         match s.hosts[h].run.at {
-            At::FencePut(_) => self.nobody(s),
+            At::FencePut(_) | At::BackUndoPut => self.nobody(s),
             _ => self.ours(s, h),
         }
     }
@@ -276,6 +300,7 @@ impl Protocol {
                 s.put_lasthost(late);
             }
             Act::Evict(h) => self.evict(s, h),
+            Act::GiveBack(h) => self.give_back(s, h),
             Act::Die(h) => self.die(s, h),
             Act::Mount(h) => {
                 self.die(s, h);
@@ -292,7 +317,13 @@ impl Protocol {
 fn touches_nfs(at: At) -> bool {
     !matches!(
         at,
-        At::Idle | At::Land | At::Purge | At::WriteRecord | At::EvictTake | At::EvictPurge
+        At::Idle
+            | At::Land
+            | At::Purge
+            | At::WriteRecord
+            | At::BackUnrecord
+            | At::EvictTake
+            | At::EvictPurge
     )
 }
 
@@ -339,7 +370,7 @@ pub fn tell(s: &State, act: Act) -> String {
         | Act::Alike(h) => {
             format!("{}: {act:?} at {:?}", host(h), s.hosts[h].run.at)
         }
-        Act::Lands(h) | Act::Evict(h) | Act::Die(h) | Act::Mount(h) => {
+        Act::Lands(h) | Act::Evict(h) | Act::GiveBack(h) | Act::Die(h) | Act::Mount(h) => {
             format!("{}: {act:?}", host(h))
         }
         Act::StockSession | Act::StockLogin | Act::DeleteUser | Act::MakeIndex => {

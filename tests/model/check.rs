@@ -30,6 +30,7 @@ impl Reached {
         let been = self.0.load(Ordering::Relaxed);
         let steps = Step::ALL
             .iter()
+            .chain(&Step::BACK)
             .filter(|step| been >> **step as u8 & 1 == 1);
         let decisions = (0..WORDS.len()).filter(|n| been >> (32 + n) & 1 == 1);
         steps
@@ -85,7 +86,10 @@ impl Protocol {
         (0..self.rules.hosts).all(|h| {
             let mut s = *s;
             self.serves(&mut s, h) && self.serves(&mut s, h) && {
-                s.log.is_none() && matches!(s.hosts[h].place, Place::Record(r) if r.current)
+                // What nobody believes stays where nobody looks for it.
+                let looks = self.rules.migrate[h] || !s.marked;
+                let left = s.log.is_some() && looks;
+                !left && matches!(s.hosts[h].place, Place::Record(r) if r.current)
             }
         })
     }

@@ -66,7 +66,7 @@ impl Protocol {
 
     pub fn after_writer_claim(&self, s: &mut State, host: usize, whose: For) {
         let seen = self.claim_seen(s, host, s.hosts[host].run.record);
-        if seen != Claim::Foreign || s.lasthost.by == By::None {
+        if seen != Claim::Foreign {
             return self.fenced(s, host, whose, true);
         }
         s.hosts[host].run = Run {
@@ -103,6 +103,7 @@ impl Protocol {
                 !matches!(whose, For::Writers | For::WritersFirst),
             );
         }
+        self.break_dotlock(s);
         let run = &mut s.hosts[host].run;
         run.source = s.log.is_some() && self.on(Rule::FenceDropsLog);
         run.log_same = run.source;
@@ -110,6 +111,25 @@ impl Protocol {
         if run.source {
             self.lock_log(s, host);
         }
+    }
+
+    /// What has been given back meanwhile lacks what was changed here.
+    pub fn fence_log_again(&self, s: &mut State, host: usize, whose: For) {
+        let again = s.log.is_some() && self.on(Rule::FenceLooksAgain);
+        s.hosts[host].run.at = match again {
+            true => At::FenceLock(whose),
+            false => At::FenceClaimAgain(whose),
+        };
+    }
+
+    /// And somebody may have fetched it.
+    pub fn fence_claim_again(&self, s: &mut State, host: usize, whose: For) {
+        let set = s.hosts[host].run.same || s.lasthost.by == By::None;
+        if !set && self.on(Rule::FenceLooksAtClaimAgain) {
+            s.hosts[host].run.at = At::FenceLock(whose);
+            return;
+        }
+        self.fenced(s, host, whose, true);
     }
 
     /// `look` under the lock.
@@ -122,7 +142,7 @@ impl Protocol {
                 run.at = At::FenceRecheck(whose);
             }
             Claim::Foreign if s.lasthost.by == By::None && !run.source => {
-                self.fenced(s, host, whose, true);
+                run.at = At::FenceLogAgain(whose);
             }
             Claim::Foreign => run.at = At::FencePut(whose),
         }
@@ -130,8 +150,12 @@ impl Protocol {
 
     pub fn fence_put(&self, s: &mut State, host: usize, whose: For) {
         s.put_lasthost(self.nobody(s));
-        s.hosts[host].run.same = true;
-        s.hosts[host].run.at = At::FenceRecheck(whose);
+        let run = &mut s.hosts[host].run;
+        run.same = true;
+        run.at = match run.source {
+            true => At::FenceRecheck(whose),
+            false => At::FenceLogAgain(whose),
+        };
     }
 
     /// What a fence puts: the logs in INDEX are named.

@@ -13,6 +13,7 @@ mod check;
 mod fence;
 mod flight;
 mod found;
+mod giving;
 mod mutants;
 mod rules;
 mod session;
@@ -348,6 +349,93 @@ fn hosts_are_mounted_anew_while_users_migrate() {
         ..large
     };
     holds(small, large, &["pull", "deleted"]);
+}
+
+/// Users are given back to stock backends, from hosts that do not look for what those leave.
+/// STATES0 states; large LARGE0.
+#[test]
+fn users_are_given_back() {
+    let small = Rules {
+        give_back: true,
+        crash: true,
+        ..Rules::PLAIN
+    };
+    let large = Rules {
+        hosts: 3,
+        sessions: 1,
+        trouble: true,
+        refuse: true,
+        ..small
+    };
+    holds(
+        small,
+        large,
+        &["back-put", "back-unlocked", "claim", "keep", "adopt"],
+    );
+}
+
+/// Users are given back, and come again.
+/// STATES1 states; large LARGE1.
+#[test]
+fn users_are_given_back_and_migrate() {
+    let small = Rules {
+        give_back: true,
+        crash: true,
+        sessions: 1,
+        ..Rules::MIGRATING
+    };
+    let large = Rules {
+        trouble: true,
+        refuse: true,
+        ..small
+    };
+    holds(
+        small,
+        large,
+        &["back-put", "back-unlocked", "pull", "deleted"],
+    );
+}
+
+/// One host migrates and the other does not; sessions linger.
+/// STATES2 states; large LARGE2.
+#[test]
+fn users_are_given_back_and_one_host_migrates() {
+    let small = Rules {
+        give_back: true,
+        ..Rules::MIXED
+    };
+    let large = Rules {
+        crash: true,
+        refuse: true,
+        ..small
+    };
+    holds(
+        small,
+        large,
+        &["back-put", "back-unlocked", "pull", "deleted"],
+    );
+}
+
+/// Everything fails at any step.
+/// STATES3 states; large LARGE3.
+#[test]
+fn nfs_fails_while_users_are_given_back() {
+    let small = Rules {
+        give_back: true,
+        trouble: true,
+        sessions: 1,
+        ..Rules::MIXED
+    };
+    let large = Rules {
+        sessions: 2,
+        crash: true,
+        ..small
+    };
+    holds(
+        small,
+        large,
+        &["back-put", "back-unlocked", "pull", "deleted"],
+    );
 }
 
 /// One host migrates, the other does not; a stock list index lies in INDEX at first.

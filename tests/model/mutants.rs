@@ -37,6 +37,11 @@ const CRASH: Rules = Rules {
     crash: true,
     ..Rules::PLAIN
 };
+const GIVING: Rules = Rules {
+    give_back: true,
+    left_over: false,
+    ..Rules::MIXED
+};
 const TROUBLE: Rules = Rules {
     trouble: true,
     ..Rules::PLAIN
@@ -50,7 +55,7 @@ mutants! {
     log_before_lasthost: LogBeforeLastHost in Rules::MIGRATING, within 35;
     no_late_join: NoLateJoin in Rules::PLAIN, within 38;
     record_last: RecordLast in CRASH, within 36;
-    claim_before_copy: ClaimBeforeCopy in Rules::MIGRATING, within 62;
+    claim_before_copy: ClaimBeforeCopy in Rules { give_back: true, ..Rules::MIGRATING }, within 62;
     recheck_claim: RecheckClaim in Rules::MIGRATING, within 32;
     compare_log: CompareLog in Rules { crash: true, ..Rules::MIGRATING }, within 21;
     lock_log: LockLog in Rules::MIGRATING, within 17;
@@ -61,7 +66,7 @@ mutants! {
     no_verdict_with_ghosts: NoVerdictWithGhosts in HANGS, within 24;
     mark_first: MarkFirst in Rules { crash: true, ..TROUBLE }, within 20;
     ghosts_survive: GhostsSurvive in Rules { crash: true, ..TROUBLE }, within 22;
-    ghosts_refuse: GhostsRefuse in TROUBLE, within 23;
+    ghosts_refuse: GhostsRefuse in TROUBLE, within 24;
     spoiled_is_ghost: SpoiledIsGhost in Rules { spoil: true, ..Rules::PLAIN }, within 22;
     holders_become_ghosts: HoldersBecomeGhosts in Rules::PLAIN, within 42;
     drain_claims: DrainClaims in Rules { sessions: 3, ..Rules::PLAIN }, within 34;
@@ -73,7 +78,7 @@ mutants! {
     lay_who_had_ended: LayWhoHadEnded in Rules { sessions: 3, ..Rules::PLAIN }, within 50;
     writers_first: WritersFirst in Rules::MIGRATING, within 36;
     fences_survive: FencesSurvive in CRASH, within 29;
-    fence_drops_log: FenceDropsLog in Rules { trouble: true, ..Rules::MIGRATING }, within 23;
+    fence_drops_log: FenceDropsLog in Rules { trouble: true, ..Rules::MIGRATING }, within 29;
     writer_beside_log: WriterBesideLog in Rules::MIGRATING, within 31;
     new_instance: NewInstance in Rules { down: true, ..Rules::PLAIN }, within 18;
     identity_first: IdentityFirst in Rules::PLAIN, within 26;
@@ -81,7 +86,15 @@ mutants! {
     force_sync: ForceSync in Rules::PLAIN, within 32;
     evict_spares_word: EvictSparesWord in Rules { evict: true, remount: true, refuse: true, ..ALONE }, within 25;
     warn_of_logs: WarnOfLogs in Rules { trouble: true, ..Rules::MIGRATING }, within 27;
-    keep_warnings: KeepWarnings in Rules { trouble: true, ..Rules::MIGRATING }, within 41;
+    keep_warnings: KeepWarnings in Rules { trouble: true, ..Rules::MIGRATING }, within 42;
+    fence_looks_again: FenceLooksAgain in GIVING, within 70;
+    fence_looks_at_claim_again: FenceLooksAtClaimAgain in GIVING, within 70;
+    given_looks_after: GivenLooksAfter in GIVING, within 60;
+    given_without_ghosts: GivenWithoutGhosts in Rules { refuse: true, ..GIVING }, within 60;
+    given_without_record: GivenWithoutRecord in Rules { crash: true, ..GIVING }, within 60;
+    given_is_marked: GivenIsMarked in Rules { crash: true, ..GIVING }, within 60;
+    taken_back_is_fenced: TakenBackIsFenced in Rules { give_back: true, sessions: 1, ..Rules::MIGRATING }, within 60;
+    given_replaces_none: GivenReplacesNone in Rules { give_back: true, sessions: 1, ..Rules::MIGRATING }, within 60;
     word_survives: WordSurvives in Rules { remount: true, refuse: true, ..ALONE }, within 22;
 }
 

@@ -26,6 +26,8 @@ pub struct Rules {
     /// The same, but sessions go on meanwhile.
     pub down: bool,
     pub evict: bool,
+    /// An idle user's list index is given back to INDEX.
+    pub give_back: bool,
     /// Who waits at the gate is refused: the run hangs, and goes on some time.
     pub refuse: bool,
     /// A list index is made in two steps.
@@ -67,6 +69,7 @@ impl Rules {
         remount: false,
         down: false,
         evict: false,
+        give_back: false,
         refuse: false,
         builds: false,
         trouble: false,
@@ -166,4 +169,20 @@ pub enum Rule {
     KeepWarnings,
     /// Word of ghosts outlives a daemon.
     WordSurvives,
+    /// A fence looks for INDEX/L again after its claim.
+    FenceLooksAgain,
+    /// And at .lasthost.
+    FenceLooksAtClaimAgain,
+    /// Who gives a list index back looks at .lasthost after it is in INDEX.
+    GivenLooksAfter,
+    /// Who was refused while it was given back counts.
+    GivenWithoutGhosts,
+    /// The record goes before the list index is in INDEX.
+    GivenWithoutRecord,
+    /// What lies in INDEX of one that died while it gave it back is dropped.
+    GivenIsMarked,
+    /// What is taken back again makes whoever has the user purge.
+    TakenBackIsFenced,
+    /// A stock backend's list index is never replaced by one that is given back.
+    GivenReplacesNone,
 }

@@ -3,7 +3,8 @@
 use super::check::Protocol;
 use super::rules::{Promise, Rule};
 use super::state::{
-    At, Broken, By, Fate, Fence, Ghost, Host, LastHost, Life, Place, Run, STOCK, Session, State,
+    At, Broken, By, Dotlock, Fate, Fence, Ghost, Host, LastHost, Life, Place, Run, STOCK, Session,
+    State,
 };
 
 impl Protocol {
@@ -100,7 +101,7 @@ impl Protocol {
         let served = session.at == Life::Open;
         let ours = s.lasthost.by == By::Host(session.host);
         let drops = served && !self.rules.migrate[usize::from(session.host)];
-        let limits = s.log.is_some() && !drops;
+        let limits = s.log.is_some() && !s.marked && !drops;
         match self.rules.promise {
             Promise::Kept if limits => ours && s.lasthost.stale && !is_being_claimed(s),
             Promise::DuringClaims if limits => ours && s.lasthost.stale,
@@ -179,6 +180,9 @@ impl Protocol {
         s.hosts[host].run = Run::default();
         if s.lock == Some(host as u8) {
             s.lock = None;
+        }
+        if s.dotlock == Some(Dotlock::By(host as u8)) {
+            s.dotlock = Some(Dotlock::Left);
         }
     }
 
@@ -274,7 +278,7 @@ impl Protocol {
         s.no_index = true;
         s.put_lasthost(LastHost::default());
         s.put_log(None);
-        s.lock = None;
+        (s.lock, s.dotlock) = (None, None);
         for host in &mut s.hosts {
             host.index_gone = host.run.at != At::Idle;
             host.late = None;
@@ -314,6 +318,18 @@ impl Run {
                 | At::FenceDelete(_)
                 | At::Attempt
                 | At::Record
+                | At::FenceLogAgain(_)
+                | At::FenceClaimAgain(_)
+                | At::BackLookClaim
+                | At::BackLookLog
+                | At::BackDropLog
+                | At::BackLock
+                | At::BackUnrecord
+                | At::BackPut
+                | At::BackRecheck
+                | At::BackUndoPut
+                | At::BackUndo
+                | At::BackUnlock
                 | At::EvictTake
                 | At::EvictPurge
         )

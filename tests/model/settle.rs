@@ -58,6 +58,7 @@ impl Protocol {
 
     /// `lock_if_any`.
     pub fn lock(&self, s: &mut State, host: usize) {
+        self.break_dotlock(s);
         let run = &mut s.hosts[host].run;
         run.source = s.log.is_some() && (self.rules.migrate[host] || self.on(Rule::LookAfterClaim));
         run.log_same = run.source;
@@ -161,6 +162,7 @@ impl Protocol {
     }
 
     pub fn finish_lock(&self, s: &mut State, host: usize) {
+        self.break_dotlock(s);
         let run = &mut s.hosts[host].run;
         run.source = s.log.is_some();
         run.log_same = run.record.is_some_and(|record| record.pulled);

@@ -30,6 +30,10 @@ pub struct State {
     pub log: Option<Changes>,
     /// Who has locked it.
     pub lock: Option<u8>,
+    /// The dotlock of a host that gives its list index back.
+    pub dotlock: Option<Dotlock>,
+    /// INDEX/L is what that dotlock names: nobody of ours believes it.
+    pub marked: bool,
     /// The last one stands for all stock backends.
     pub hosts: [Host; HOSTS + 1],
     pub sessions: [Session; SESSIONS],
@@ -37,6 +41,14 @@ pub struct State {
     pub fates: [Fate; KINDS],
     /// What has gone wrong.
     pub broken: Option<Broken>,
+}
+
+/// Made before a list index is put in INDEX, and removed when it is known to be good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dotlock {
+    By(u8),
+    /// Of one that has died, or could not remove it.
+    Left,
 }
 
 /// How the promise was broken.
@@ -140,6 +152,9 @@ pub enum At {
     FenceLock(For),
     FenceLook(For),
     FencePut(For),
+    /// The same looks again, after the claim.
+    FenceLogAgain(For),
+    FenceClaimAgain(For),
     FenceRecheck(For),
     FenceDelete(For),
     /// `Flight::attempt`: `lay_ghosts`, `record`.
@@ -173,6 +188,17 @@ pub enum At {
     DistrustClaim,
     /// `land`, with a mutant only: else it is one with the step before, as nothing that happens between can be told.
     Land,
+    /// `Gate::give_back`: `to_index`, `lock_to_put`, `put`, and what follows it.
+    BackLookClaim,
+    BackLookLog,
+    BackDropLog,
+    BackLock,
+    BackUnrecord,
+    BackPut,
+    BackRecheck,
+    BackUndoPut,
+    BackUndo,
+    BackUnlock,
     /// `Gate::evict`.
     EvictTake,
     EvictPurge,
@@ -288,6 +314,8 @@ impl Hash for State {
         self.lasthost.hash(to);
         self.log.hash(to);
         self.lock.hash(to);
+        self.dotlock.hash(to);
+        self.marked.hash(to);
         self.hosts[..self.size.0].hash(to);
         self.sessions[..self.size.1].hash(to);
         self.fates[..self.kinds.into()].hash(to);
@@ -348,6 +376,7 @@ impl State {
     pub fn put_log(&mut self, log: Option<Changes>) {
         self.log_changed();
         self.log = log;
+        self.marked = false;
         self.lasthost.stale = false;
         for host in &mut self.hosts {
             host.run.stale = false;

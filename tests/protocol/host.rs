@@ -16,6 +16,7 @@ use listindexfs::store::{Node, ROOT, Store};
 use listindexfs::user::Kernel;
 use listindexfs::user::claim::random_u128;
 use listindexfs::user::gate::{Answer, Gate, Parts};
+use listindexfs::user::giving::Given;
 use listindexfs::user::moved::Suspect;
 use listindexfs::user::process::{Caller, Processes};
 use listindexfs::user::state::Pass;
@@ -205,6 +206,11 @@ impl Host {
         go_on
     }
 
+    /// Whether no run has hung yet since then.
+    pub fn is_to_hang(&self) -> bool {
+        self.crash.lock().unwrap().hangs.is_some()
+    }
+
     /// Whether it has died.
     pub fn died(&self) -> bool {
         let mut crash = self.crash.lock().unwrap();
@@ -233,6 +239,13 @@ impl Host {
         if let Some(suspect) = self.suspect() {
             self.core.gate().compare(&suspect).unwrap();
         }
+    }
+
+    /// His list index is given back to INDEX. `None`: the daemon has died over it.
+    pub fn give_back(&self) -> Option<Given> {
+        let user = self.core.gate().user_named(USER.as_bytes()).unwrap();
+        let give = std::panic::AssertUnwindSafe(|| self.core.gate().give_back(&user));
+        std::panic::catch_unwind(give).ok()
     }
 
     pub fn gate(&self) -> Arc<Gate> {
@@ -527,6 +540,18 @@ pub fn format(changes: &Content) -> String {
 /// INDEX/L of a stock backend.
 pub fn stock_log(index: &Path) -> PathBuf {
     index.join(LOG)
+}
+
+/// The dotlock of who has died is that of a process that is no more; here all live in one process.
+pub fn bury(index: &Path) {
+    let dotlock = stock_log(index).with_extension("log.lock");
+    let Ok(text) = fs::read_to_string(&dotlock) else {
+        return;
+    };
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let (dead, live) = (child.id().to_string(), std::process::id().to_string());
+    child.wait().unwrap();
+    fs::write(&dotlock, text.replacen(&live, &dead, 1)).unwrap();
 }
 
 /// Gives a file of the store to the mail user.

@@ -14,12 +14,14 @@ use proptest::prelude::*;
 
 use self::world::{Act, Rules, World};
 use listindexfs::store::usage::Stamp;
+use listindexfs::user::giving::Given;
 use listindexfs::user::moved::Compared;
 use listindexfs::user::steps::Step;
 
 /// What may happen next. Numbers choose among the hosts and sessions there are.
 fn act(rules: Rules) -> impl Strategy<Value = Act> {
     let step = || proptest::sample::select(&Step::ALL[..]);
+    let back = || proptest::sample::select(&Step::BACK[..]);
     let common = prop_oneof![
         6 => (0..rules.hosts).prop_map(Act::Login),
         6 => any::<usize>().prop_map(Act::Write),
@@ -28,6 +30,8 @@ fn act(rules: Rules) -> impl Strategy<Value = Act> {
         1 => (0..rules.hosts).prop_map(Act::Sweep),
         2 => (0..rules.hosts).prop_map(Act::Look),
         2 => (0..rules.hosts, step()).prop_map(|(host, step)| Act::CrashedLogin(host, step)),
+        2 => (0..rules.hosts).prop_map(Act::GiveBack),
+        1 => (0..rules.hosts, back()).prop_map(|(host, step)| Act::CrashedGiveBack(host, step)),
         1 => (0..rules.hosts).prop_map(Act::Remount),
         1 => (0..rules.hosts).prop_map(Act::RefusedLogin),
         1 => Just(Act::DeleteUser),
@@ -149,6 +153,72 @@ fn a_crash_at_every_step_of_a_migration() {
         world.act(Act::Logout(0));
         world.act(Act::Login(1));
         world.everybody_goes_and_list_indexes_are_used_again();
+    }
+}
+
+/// What is given back is in INDEX and nowhere else, and any host takes it from there, or drops it.
+#[test]
+fn who_is_given_back_is_right_wherever_he_goes() {
+    for rules in [Rules::MIGRATING, Rules::MIXED, Rules::LINGERING] {
+        for (from, to) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let mut world = World::new(rules);
+            for act in [Act::Login(from), Act::Write(0)] {
+                world.act(act);
+            }
+            assert!(matches!(world.give_back(from), Given::Busy));
+            world.act(Act::Logout(0));
+            assert!(matches!(world.give_back(from), Given::Back(_)));
+            assert!(world.local_content(from).is_none() && world.stock_content().is_some());
+            assert!(matches!(world.give_back(from), Given::Nothing));
+            world.act(Act::Login(to));
+            assert!(world.stock_content().is_none(), "still in INDEX");
+            world.everybody_goes_and_list_indexes_are_used_again();
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_every_step_of_giving_back() {
+    for rules in [Rules::MIGRATING, Rules::MIXED, Rules::LINGERING] {
+        for step in Step::BACK {
+            for next in [0, 1] {
+                let mut world = World::new(rules);
+                for act in [Act::Login(0), Act::Write(0), Act::Logout(0)] {
+                    world.act(act);
+                }
+                let crashed = world.crashed_give_back(0, step);
+                assert!(crashed, "{} is on the way", step.name());
+                for act in [Act::Login(next), Act::Write(0), Act::Logout(0)] {
+                    world.act(act);
+                }
+                world.act(Act::Login(1 - next));
+                world.everybody_goes_and_list_indexes_are_used_again();
+            }
+        }
+    }
+}
+
+/// The other host does not know what is being given back, or waits for it in vain: what is in INDEX afterwards is not believed.
+#[test]
+fn who_is_claimed_while_he_is_given_back_is_right_everywhere() {
+    for rules in [Rules::LOCKED, Rules::LOCKED_PLAIN] {
+        for step in Step::BACK {
+            let mut world = World::new(rules);
+            for act in [Act::Login(0), Act::Write(0), Act::Logout(0)] {
+                world.act(act);
+            }
+            let given = world.give_back_while_another_claims(0, step, 1);
+            let late = step >= Step::BackRechecked;
+            match given {
+                Given::Back(_) => assert!(late, "{step:?}"),
+                Given::Dropped(_) => assert!(!late, "{step:?}"),
+                other => panic!("{step:?}: {other:?}"),
+            }
+            for act in [Act::Login(2), Act::Logout(0), Act::Login(0)] {
+                world.act(act);
+            }
+            world.everybody_goes_and_list_indexes_are_used_again();
+        }
     }
 }
 

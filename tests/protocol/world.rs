@@ -5,12 +5,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use listindexfs::index::lasthost::{LASTHOST, LastHost};
+use listindexfs::user::giving::Given;
 use listindexfs::user::steps::Step;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::host::{
-    Content, Host, Invented, MAIL_UID, Open, Served, USER, format, give, parse, stock_log,
+    Content, Host, Invented, MAIL_UID, Open, Served, USER, bury, format, give, parse, stock_log,
 };
 
 /// What happens.
@@ -25,6 +26,10 @@ pub enum Act {
     /// The pass that looks for users who have moved away looks at him.
     Look(usize),
     CrashedLogin(usize, Step),
+    /// The operator drains the host, for stock backends to go on.
+    GiveBack(usize),
+    /// The same, and the daemon dies.
+    CrashedGiveBack(usize, Step),
     Remount(usize),
     /// INDEX cannot be used while somebody logs in.
     RefusedLogin(usize),
@@ -87,6 +92,11 @@ impl Rules {
         lingering: true,
         check_timeout: "1s",
         ..Rules::MIGRATING
+    };
+    pub const LOCKED_PLAIN: Rules = Rules {
+        migrate: [false; 3],
+        stock: false,
+        ..Rules::LOCKED
     };
     pub const LOCKED: Rules = Rules {
         hosts: 3,
@@ -162,6 +172,8 @@ impl World {
             Act::Sweep(host) => self.host(host).sweep(),
             Act::Look(host) => self.host(host).look(),
             Act::CrashedLogin(host, step) => drop(self.crashed_login(host, step)),
+            Act::GiveBack(host) => drop(self.give_back(host)),
+            Act::CrashedGiveBack(host, step) => drop(self.crashed_give_back(host, step)),
             Act::Remount(host) => self.remount(host),
             Act::RefusedLogin(host) => self.refused_login(host),
             Act::LockedLogin(host) => self.locked_login(host),
@@ -185,6 +197,62 @@ impl World {
         fs::read(stock_log(&self.index()))
             .ok()
             .map(|bytes| parse(&bytes))
+    }
+
+    /// What is in INDEX then has all that is promised.
+    pub fn give_back(&mut self, host: usize) -> Given {
+        let given = self.host(host).give_back().expect("the daemon dies");
+        match given {
+            Given::Back(_) => self.assert_given(),
+            Given::Kept(ref e) | Given::Lost(ref e) => panic!("{e}"),
+            Given::Dropped(_) => assert!(self.local_content(host).is_none()),
+            Given::Busy | Given::Nothing => {}
+        }
+        given
+    }
+
+    fn assert_given(&self) {
+        let content = self.stock_content().expect("it is in INDEX");
+        let missing = self.missing(&content);
+        assert!(missing.is_empty(), "given back without {missing:?}");
+    }
+
+    /// It hangs after a step, while somebody logs in on another host and changes something.
+    pub fn give_back_while_another_claims(
+        &mut self,
+        host: usize,
+        step: Step,
+        other: usize,
+    ) -> Given {
+        let go_on = self.host(host).hang_at(step);
+        let gate = self.host(host).gate();
+        let giving = std::thread::spawn(move || {
+            let user = gate.user_named(USER.as_bytes()).unwrap();
+            gate.give_back(&user)
+        });
+        while self.host(host).is_to_hang() {
+            std::thread::yield_now();
+        }
+        self.login(other);
+        self.write(self.sessions.len() - 1);
+        drop(go_on);
+        giving.join().unwrap()
+    }
+
+    /// Returns whether it came to that step.
+    pub fn crashed_give_back(&mut self, host: usize, step: Step) -> bool {
+        self.host(host).die_at(step);
+        let given = self.host(host).give_back();
+        if !self.host(host).died() {
+            assert!(given.is_some());
+            return false;
+        }
+        if self.stock_content().is_some() && step >= Step::BackPutLog {
+            self.assert_given();
+        }
+        bury(&self.index());
+        self.remount(host);
+        true
     }
 
     fn login(&mut self, host: usize) {
@@ -428,7 +496,8 @@ impl World {
     /// A refused session's host holds the user only by a claim. Where sessions linger beside a stock backend's list index
     /// only while .lasthost warns of that.
     fn is_held_by(&self, host: usize, served: bool) -> bool {
-        let beside_stock = self.rules.stock && self.rules.lingering;
+        let drops = served && !self.rules.migrate[host];
+        let beside_stock = self.rules.lingering && !drops;
         let log = stock_log(&self.index())
             .metadata()
             .ok()

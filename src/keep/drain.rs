@@ -1,0 +1,368 @@
+//! `listindexctl drain` as the worker does it: everybody goes as soon as he is idle. With `--stock` what he has goes back to
+//! INDEX, on the threads of the NFS that holds it, a few at a time for each NFS.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::clean::{Cleaner, PERIOD, wait_for_the_walk};
+use crate::control::drain::{Drain, Drained, Left, NAMED, Process, Why};
+use crate::control::protocol::Answer;
+use crate::control::socket::Client;
+use crate::store::Node;
+use crate::store::usage::{Kept, Stamp};
+use crate::template::User;
+use crate::user::clean::Cleaned;
+use crate::user::giving::Given;
+
+/// So many are given back at a time on one NFS; its other threads are for those who log in.
+const AT_ONCE: usize = 4;
+/// How long until those who are here are looked at again.
+const PAUSE: Duration = Duration::from_millis(200);
+const EVERYBODY: Stamp = Stamp(u64::MAX);
+
+/// Lets everybody go, and says step by step who has.
+pub fn everybody(asked: &Cleaner, wanted: Drain, client: &mut Client) -> Answer {
+    let how = if wanted.stock { " --stock" } else { "" };
+    log::info!("listindexctl drain{how}: everybody goes as soon as he is idle");
+    let run = Run {
+        asked,
+        wanted,
+        client,
+    };
+    match run.run() {
+        Ok(drained) => Answer::Drained(drained),
+        Err(error) => Answer::Error(error.to_string()),
+    }
+}
+
+struct Run<'a> {
+    asked: &'a Cleaner,
+    wanted: Drain,
+    client: &'a mut Client,
+}
+
+/// Somebody on his way back to INDEX. Tells what became of him when it is dropped, also by a panic.
+struct Way {
+    user: User,
+    dir: Node,
+    mount: PathBuf,
+    given: Option<Given>,
+    tell: Sender<Arrived>,
+}
+
+struct Arrived {
+    user: User,
+    dir: Node,
+    mount: PathBuf,
+    given: Option<Given>,
+}
+
+impl Way {
+    fn goes(&mut self, given: Given) {
+        self.given = Some(given);
+    }
+}
+
+impl Drop for Way {
+    fn drop(&mut self) {
+        let arrived = Arrived {
+            user: self.user.clone(),
+            dir: self.dir,
+            mount: std::mem::take(&mut self.mount),
+            given: self.given.take(),
+        };
+        // Who has gone does not hear it.
+        let _ = self.tell.send(arrived);
+    }
+}
+
+/// What is under way.
+struct State {
+    until: Instant,
+    step: Drained,
+    told: Instant,
+    /// Those who could not be given back: they are not tried again.
+    kept: HashSet<Node>,
+    under_way: HashMap<PathBuf, usize>,
+    /// NFS mounts that have not answered in time, and not since.
+    stuck: HashSet<PathBuf>,
+    tell: Sender<Arrived>,
+    arrivals: Receiver<Arrived>,
+}
+
+impl Run<'_> {
+    /// Drains. Gives what the client has not been told yet.
+    ///
+    /// # Errors
+    /// When the client does not hear it any more, or it is not known who is here.
+    pub fn run(mut self) -> io::Result<Drained> {
+        let (tell, arrivals) = channel();
+        let mut state = State {
+            until: Instant::now() + Duration::from_millis(self.wanted.within),
+            step: Drained::default(),
+            told: Instant::now(),
+            kept: HashSet::new(),
+            under_way: HashMap::new(),
+            stuck: HashSet::new(),
+            tell,
+            arrivals,
+        };
+        let client = &mut *self.client;
+        wait_for_the_walk(self.asked.store.usage(), |directories| {
+            let counting = Some(directories);
+            client.say(&Answer::Draining(Drained {
+                counting,
+                ..Drained::default()
+            }))
+        })?;
+        state.step.due = Some(self.asked.store.usage().users());
+        loop {
+            self.pass(&mut state)?;
+            self.wait_for_all(&mut state)?;
+            let left = self.left(&state);
+            if left == 0 || self.wanted.dry_run || Instant::now() >= state.until {
+                break;
+            }
+            self.say(&mut state)?;
+            sleep(PAUSE);
+        }
+        self.name_those_left(&mut state);
+        state.step.left = Some(self.left(&state));
+        Ok(state.step)
+    }
+
+    /// How many are here, of those who may still go.
+    fn left(&self, state: &State) -> u64 {
+        let gone = match self.wanted.dry_run {
+            true => state.step.dropped + state.step.given_back,
+            false => 0,
+        };
+        let here = self.asked.store.usage().users();
+        here.saturating_sub(state.kept.len() as u64 + gone)
+    }
+
+    /// Tries everybody once, who was here longest ago first.
+    fn pass(&mut self, state: &mut State) -> io::Result<()> {
+        let usage = self.asked.store.usage();
+        let mut mark = (Stamp::default(), Node(0));
+        for _ in 0..usage.users() {
+            let Some(next) = usage.after(mark) else { break };
+            mark = next.mark();
+            if state.kept.contains(&next.dir) {
+                continue;
+            }
+            if let Err(e) = self.one(state, next) {
+                if e.kind() == io::ErrorKind::BrokenPipe {
+                    return Err(e);
+                }
+                log::warn!("cannot drop the list index of an idle user: {e}");
+            }
+            self.tell(state)?;
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, state: &mut State, kept: Kept) -> io::Result<()> {
+        let Some(user) = self.asked.gate.user_in(kept.dir)? else {
+            return Ok(()); // gone meanwhile, or nobody's
+        };
+        let only_look = self.wanted.dry_run || self.wanted.stock;
+        let cleaned =
+            (self.asked.pace).work(|| self.asked.gate.clean(&user, EVERYBODY, only_look))?;
+        let Cleaned::Dropped(bytes) = cleaned else {
+            return Ok(());
+        };
+        if !self.wanted.stock {
+            state.step.dropped += 1;
+            state.step.bytes += bytes;
+        } else if self.wanted.dry_run {
+            let given = self.asked.gate.would_give_back(&user)?;
+            state.step.given_back += u64::from(given);
+            state.step.dropped += u64::from(!given);
+            state.step.bytes += bytes;
+        } else {
+            self.send_off(state, user, kept.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Has him given back, once there is room on the NFS that holds his INDEX.
+    fn send_off(&mut self, state: &mut State, user: User, dir: Node) -> io::Result<()> {
+        let mount = self.asked.gate.nfs_of(&user);
+        let until = Instant::now() + self.asked.config.check_timeout;
+        while state
+            .under_way
+            .get(&mount)
+            .is_some_and(|ways| *ways >= AT_ONCE)
+        {
+            if state.stuck.contains(&mount) {
+                return Ok(()); // others go on without it
+            }
+            if Instant::now() >= until {
+                state.stuck.insert(mount);
+                return Ok(());
+            }
+            self.wait(state)?;
+        }
+        if self.asked.gate.is_silent(&mount) {
+            return Ok(());
+        }
+        *state.under_way.entry(mount.clone()).or_default() += 1;
+        let mut way = Way {
+            user: user.clone(),
+            dir,
+            mount,
+            given: None,
+            tell: state.tell.clone(),
+        };
+        let gate = Arc::clone(&self.asked.gate);
+        self.asked.gate.in_pool(&user, move || {
+            let given = gate.give_back(&way.user);
+            way.goes(given);
+        });
+        Ok(())
+    }
+
+    /// Until everybody has arrived but those whose server does not answer.
+    fn wait_for_all(&mut self, state: &mut State) -> io::Result<()> {
+        let mut until = Instant::now() + self.asked.config.check_timeout;
+        loop {
+            let waited_for = |(mount, ways): (&PathBuf, &usize)| {
+                (*ways > 0 && !state.stuck.contains(mount)).then(|| mount.clone())
+            };
+            let open: Vec<PathBuf> = state.under_way.iter().filter_map(waited_for).collect();
+            if open.is_empty() {
+                return Ok(());
+            }
+            if self.wait(state)? {
+                until = Instant::now() + self.asked.config.check_timeout;
+            } else if Instant::now() >= until {
+                state.stuck.extend(open);
+            }
+        }
+    }
+
+    /// Waits a moment for somebody to arrive. Tells whether somebody has.
+    fn wait(&mut self, state: &mut State) -> io::Result<bool> {
+        let arrived = state.arrivals.recv_timeout(PERIOD).ok();
+        let some = arrived.is_some();
+        arrived
+            .into_iter()
+            .for_each(|arrived| state.arrive(arrived));
+        self.tell(state)?;
+        Ok(some)
+    }
+
+    fn tell(&mut self, state: &mut State) -> io::Result<()> {
+        while let Ok(arrived) = state.arrivals.try_recv() {
+            state.arrive(arrived);
+        }
+        match state.told.elapsed() >= PERIOD {
+            true => self.say(state),
+            false => Ok(()),
+        }
+    }
+
+    fn say(&mut self, state: &mut State) -> io::Result<()> {
+        state.told = Instant::now();
+        let left = self.left(state);
+        state.step.left = Some(left);
+        // A dry run goes on by what it has counted.
+        let step = match self.wanted.dry_run {
+            true => Drained {
+                left: Some(left),
+                due: state.step.due,
+                ..Drained::default()
+            },
+            false => std::mem::take(&mut state.step),
+        };
+        let said = self.client.say(&Answer::Draining(step));
+        said.map_err(|e| io::Error::new(io::ErrorKind::BrokenPipe, e))
+    }
+
+    fn name_those_left(&self, state: &mut State) {
+        let usage = self.asked.store.usage();
+        let mut mark = (Stamp::default(), Node(0));
+        while state.step.users.len() < NAMED {
+            let Some(next) = usage.after(mark) else {
+                return;
+            };
+            mark = next.mark();
+            if state.kept.contains(&next.dir) {
+                continue;
+            }
+            let Ok(Some(user)) = self.asked.gate.user_in(next.dir) else {
+                continue;
+            };
+            let here = self.asked.gate.who_keeps(&user);
+            let why = match here.is_nobody() {
+                true if self.wanted.dry_run => continue, // he would go
+                true => Why::Running,
+                false => Why::Busy {
+                    open: here.open.into_iter().map(process).collect(),
+                    lingering: here.lingering.into_iter().map(process).collect(),
+                },
+            };
+            let user = user.to_string();
+            state.step.users.push(Left { user, why });
+        }
+    }
+}
+
+impl State {
+    fn arrive(&mut self, arrived: Arrived) {
+        let Arrived {
+            user,
+            dir,
+            mount,
+            given,
+        } = arrived;
+        self.stuck.remove(&mount);
+        if let Some(ways) = self.under_way.get_mut(&mount) {
+            *ways = ways.saturating_sub(1);
+        }
+        let step = &mut self.step;
+        let why = match given {
+            Some(Given::Back(bytes)) => {
+                step.given_back += 1;
+                step.bytes += bytes;
+                return;
+            }
+            Some(Given::Dropped(bytes)) => {
+                step.dropped += 1;
+                step.bytes += bytes;
+                return;
+            }
+            Some(Given::Lost(e)) => {
+                step.lost += 1;
+                log::warn!("{user}: list index dropped, as it cannot be given back: {e}");
+                let why = e.to_string();
+                Why::Lost { why }
+            }
+            Some(Given::Kept(e)) => {
+                step.kept += 1;
+                self.kept.insert(dir);
+                log::warn!("{user}: list index stays, as it cannot be given back: {e}");
+                let why = e.to_string();
+                Why::Kept { why }
+            }
+            Some(Given::Busy | Given::Nothing) | None => return,
+        };
+        if step.users.len() < NAMED {
+            let user = user.to_string();
+            step.users.push(Left { user, why });
+        }
+    }
+}
+
+/// A process by its number, and its name as long as it lives.
+fn process(pid: u32) -> Process {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let name = name.trim_end().to_owned();
+    Process { pid, name }
+}
