@@ -6,30 +6,17 @@ use std::fs::{self, Permissions};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
-use serde_json::Value;
 use support::dovecot::hashed;
 use support::model::Op;
 use support::mount::Options;
-use support::process;
 use support::site::{LOG, list_index};
 use support::{
     Config, DOVECOT, FUSE, Format, Imap, Lab, Model, ROOT, Site, eventually, finish, lacks,
 };
 
 const FOLDERS: u64 = 30;
-
-fn drain(site: &Site, args: &[&str]) -> (Option<i32>, Value) {
-    let mut tool = Command::new(support::mount::tool());
-    tool.arg("drain").args(args).arg("--json");
-    tool.arg(site.mount.path());
-    let output = process::output(&mut tool, support::LIMIT).expect("it ends");
-    let report = serde_json::from_slice(&output.stdout);
-    let report = report.unwrap_or_else(|e| panic!("{e}: {}", process::said(&output)));
-    (output.status.code(), report)
-}
 
 fn folders(imap: &mut Imap) -> Model {
     let mut model = Model::new();
@@ -106,11 +93,11 @@ fn goes_back(format: Format, migrate: bool) {
     let (index, here) = (hashed(&lab.index(), "alice"), site.backing_of("alice"));
     let (before, looks) = (list_index(&here), owner_and_mode(here.join(LOG)));
 
-    let (code, report) = drain(&site, &["--stock", "--dry-run"]);
+    let (code, report) = site.drain(&["--stock", "--dry-run"]);
     let told = ["given_back", "dropped", "left"].map(|key| report[key].as_u64());
     assert_eq!((code, told), (Some(0), [1, 0, 0].map(Some)), "{report}");
     assert_eq!(list_index(&here), before, "nothing has gone yet");
-    let (code, report) = drain(&site, &["--stock"]);
+    let (code, report) = site.drain(&["--stock"]);
     let told = ["due", "given_back", "dropped", "lost", "kept", "left"];
     let told = told.map(|key| report[key].as_u64());
     assert_eq!(
@@ -193,7 +180,7 @@ fn what_was_given_back_is_fetched_or_dropped_by_the_next_host() {
         model.apply(&Op::Create(format!("new{at}")), &mut imap);
         imap.logout();
         from.wait_no_sessions();
-        let (code, report) = drain(from, &["--stock"]);
+        let (code, report) = from.drain(&["--stock"]);
         assert_eq!(
             (code, &report["given_back"]),
             (Some(0), &1.into()),
@@ -241,7 +228,7 @@ fn who_is_here_is_waited_for_and_named() {
         (&["--within", "0s"][..], "dropped"),
         (&["--within", "0s", "--stock"], "given_back"),
     ] {
-        let (code, report) = drain(&site, stock);
+        let (code, report) = site.drain(stock);
         assert_eq!(code, Some(75), "{report}");
         assert_eq!([&report[gone], &report["left"]], [1, 1], "{report}");
         assert_eq!(
@@ -268,7 +255,7 @@ fn who_is_here_is_waited_for_and_named() {
         });
     }
     let report = std::thread::scope(|scope| {
-        let draining = scope.spawn(|| drain(&site, &["--within", "1h"]));
+        let draining = scope.spawn(|| site.drain(&["--within", "1h"]));
         eventually("it has begun", || (!here("alice")).then_some(()));
         assert!(site.is_served("bob"));
         bobs.logout();
@@ -297,7 +284,7 @@ fn who_cannot_be_given_back_keeps_what_he_has() {
     let (index, here) = (hashed(&lab.index(), "alice"), site.backing_of("alice"));
     let before = list_index(&here);
     fs::set_permissions(&index, Permissions::from_mode(0o500)).expect("chmod");
-    let (code, report) = drain(&site, &["--stock", "--within", "1h"]);
+    let (code, report) = site.drain(&["--stock", "--within", "1h"]);
     assert_eq!(code, Some(2), "{report}");
     let told = ["given_back", "lost", "kept", "left"].map(|key| report[key].as_u64());
     assert_eq!(told, [1, 0, 1, 0].map(Some), "{report}");
@@ -319,7 +306,7 @@ fn who_cannot_be_given_back_keeps_what_he_has() {
     site.wait_no_sessions();
     assert_eq!(ino(&here), was);
     fs::set_permissions(&index, Permissions::from_mode(0o700)).expect("chmod");
-    let (code, report) = drain(&site, &["--stock"]);
+    let (code, report) = site.drain(&["--stock"]);
     assert_eq!(
         (code, &report["given_back"]),
         (Some(0), &1.into()),
@@ -351,7 +338,7 @@ fn what_a_stock_backend_has_made_is_never_replaced() {
         let index = hashed(&lab.index(), "alice");
         let made = list_index(&index);
         assert!(made.contains_key(LOG));
-        let (code, report) = drain(&site, &["--stock"]);
+        let (code, report) = site.drain(&["--stock"]);
         assert_eq!((code, &report["dropped"]), (Some(0), &1.into()), "{report}");
         assert!(list_index(&site.backing_of("alice")).is_empty());
         match migrate {

@@ -148,6 +148,73 @@ fn who_has_moved_is_found_where_root_is_nobody() {
     assert!(kept("bob"));
 }
 
+/// Nobody asks when list indexes are given back: it is done with the rights of whose files they are, and on another client
+/// stock Dovecot goes on with them.
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn what_is_given_back_where_root_is_nobody() {
+    let _squashed = root_is_nobody();
+    let world = World::new();
+    let users = [("ann", 2001, 2001), ("bob", 2002, 2002)];
+    let site = site(&world, &users);
+    let (on_server, index) = (
+        |name: &str| world.on_server.join("index").join(name),
+        format!("{}/%u", world.lab(Client::A).index().display()),
+    );
+    for (name, ..) in users {
+        site.settle(name); // INDEX is there from the next one on
+        let mut imap = site.login(name);
+        imap.create("box");
+        imap.append("box", "", &message("one"));
+        imap.list_status();
+        imap.logout();
+        site.wait_no_sessions();
+    }
+    assert_not_refused(&site);
+    let before = users.map(|(name, ..)| list_index(&site.mount.backing().join(name)));
+    let (code, report) = site.drain(&["--stock"]);
+    assert_eq!(
+        (code, &report["given_back"]),
+        (Some(0), &2.into()),
+        "{report}"
+    );
+    let all = users
+        .map(|(name, uid, gid)| (name.to_owned(), uid, gid))
+        .to_vec();
+    let stock = world
+        .config(Client::B)
+        .users(Users::Each(all))
+        .index_at(&index.replace("/mnt/nfs-a", "/mnt/nfs-b"))
+        .start();
+    for ((name, uid, gid), before) in users.into_iter().zip(before) {
+        assert!(before.contains_key(LOG));
+        assert_eq!(list_index(&on_server(name)), before, "not what was here");
+        assert_owned(&on_server(name), uid, gid, &[]);
+        let names = fs::read_dir(on_server(name)).expect("INDEX").flatten();
+        let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+        let left = |end: &str| names.iter().any(|n| n.to_string_lossy().ends_with(end));
+        assert!(!left(".tmp") && !left(".lock"), "{names:?}");
+        let log = || fs::metadata(on_server(name).join(LOG)).expect("stat").ino();
+        let was = log();
+        let mut imap = stock.login(name);
+        let told = imap.list_status();
+        assert_eq!(told["box"].as_ref().map(|box_| box_.messages), Some(1));
+        imap.logout();
+        stock.wait_no_sessions();
+        assert_eq!(log(), was, "made anew");
+    }
+    // And they come back.
+    for (name, ..) in users {
+        let mut imap = site.login(name);
+        let told = imap.list_status();
+        assert_eq!(told["box"].as_ref().map(|box_| box_.messages), Some(1));
+        imap.logout();
+        site.wait_no_sessions();
+        assert!(list_index(&on_server(name)).is_empty(), "not fetched");
+    }
+    assert_not_refused(&site);
+}
+
 #[test]
 #[ignore = "runs in the NFS guest"]
 fn one_vmail_uid_where_root_is_nobody() {

@@ -77,6 +77,17 @@ impl Site {
             .any(|pid| process::open_files(pid).contains(&log))
     }
 
+    /// Has everybody go, as `listindexctl drain` with these arguments and `--json` does; its exit code and report.
+    pub fn drain(&self, args: &[&str]) -> (Option<i32>, serde_json::Value) {
+        let mut tool = Command::new(super::mount::tool());
+        tool.arg("drain").args(args).arg("--json");
+        tool.arg(self.mount.path());
+        let output = process::output(&mut tool, super::LIMIT).expect("it ends");
+        let report = serde_json::from_slice(&output.stdout);
+        let report = report.unwrap_or_else(|e| panic!("{e}: {}", process::said(&output)));
+        (output.status.code(), report)
+    }
+
     /// Opens the log through the mount and reads it, as a mail process would. `None` if that hangs.
     pub fn open_log(&self, user: &str) -> Option<Output> {
         open_log_as(&self.dir_of(user), UID, GID)

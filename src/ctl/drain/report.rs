@@ -6,6 +6,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use crate::control::drain::{Drained, Left, Process, Why};
+use crate::ctl::look;
 use crate::ctl::mounts::Served;
 use crate::exit::{Exit, Failure};
 
@@ -73,7 +74,8 @@ impl Report {
         }
         lines.push('\n');
         for user in self.users.iter().take(LINES) {
-            let _ = writeln!(lines, "{}: {}", user.user, fate(&user.why));
+            let name = look::clean(&user.user);
+            let _ = writeln!(lines, "{name}: {}", look::clean(&fate(&user.why)));
         }
         if self.users.len() > LINES {
             let more = self.users.len() - LINES;
