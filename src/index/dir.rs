@@ -127,6 +127,18 @@ impl IndexDir {
         self.identity(OsStr::new(LASTHOST), AtFlags::STATX_FORCE_SYNC)
     }
 
+    /// Asks the server about INDEX again: else, after a while, what the client remembers of its names would be believed.
+    ///
+    /// # Errors
+    /// [`Trouble::Io`].
+    pub fn ask(&self) -> Result<(), Trouble> {
+        let _as = self.act()?;
+        let sync = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+        rustix::fs::statx(&self.dir, "", sync, fields())
+            .map(drop)
+            .map_err(|e| self.io("stat", OsStr::new(""))(e.into()))
+    }
+
     fn identity(&self, name: &OsStr, sync: AtFlags) -> Result<Option<Identity>, Trouble> {
         let _as = self.act()?;
         let mut last = Errno::STALE;

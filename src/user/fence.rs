@@ -103,6 +103,7 @@ fn set(gate: &Gate, state: &UserState, dir: &IndexDir) -> Result<(), Trouble> {
         }
         // Whoever had the user may have given his list index back since, without what was changed here, and somebody may
         // have fetched it. Without a .lasthost everybody's next gate purges as it is.
+        dir.ask()?;
         if logs_in(gate, dir)?.is_empty() && dir.lasthost()? == set {
             return Ok(());
         }

@@ -86,7 +86,7 @@ impl Gate {
         match given {
             Ok(Some(given)) => given.unwrap_or_else(Given::Kept),
             Ok(None) => Given::Busy,
-            Err(e) => Given::Kept(Trouble::backing("be used")(e)),
+            Err(e) => Given::Kept(Trouble::backing("use his directory")(e)),
         }
     }
 
@@ -201,7 +201,9 @@ impl Gate {
             true => Ok(()),
             false => self.take_back(state, index, &parcels),
         };
-        clear_away(index, &parcels);
+        if !good {
+            clear_away(index, &parcels);
+        }
         // Where it is not known that what we put has gone again, the dotlock stays: then nobody believes it.
         let unlocked = undone.and_then(|()| locks.into_iter().try_for_each(|lock| lock.let_go()));
         (self.on_step)(Step::BackUnlocked);
@@ -352,6 +354,7 @@ impl Gate {
         for (beside, _) in parcels.iter().flat_map(|parcel| &parcel.files) {
             index.remove(beside)?;
         }
+        index.ask()?;
         let ours = index.lasthost()? == Some(record.lasthost);
         // Who was refused meanwhile has changed what is not in it.
         let good = ours && state.lock().ghosts.is_empty();
