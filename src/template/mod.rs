@@ -5,6 +5,7 @@
 //! way back from a path ([`Layout`]) and whether [`IndexTemplate`] asks for more of the name than the path tells.
 
 mod component;
+mod convert;
 mod digest;
 mod error;
 mod eval;
