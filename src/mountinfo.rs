@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The table of this process.
 pub const PATH: &str = "/proc/self/mountinfo";
@@ -21,6 +21,8 @@ pub struct Mount {
     pub fs: String,
     /// What is mounted: a device, a server's directory, a FUSE filesystem's source.
     pub source: PathBuf,
+    /// Options of this mount: `rw,noatime`.
+    flags: String,
     /// Options of the file system, for NFS those of the mount.
     options: String,
 }
@@ -29,6 +31,19 @@ impl Mount {
     /// Whether the file system has this option.
     pub fn has_option(&self, name: &str) -> bool {
         self.options.split(',').any(|option| option == name)
+    }
+
+    /// The value that the file system's option of this name has.
+    pub fn option(&self, name: &str) -> Option<&str> {
+        let mut options = self.options.split(',').filter_map(|o| o.split_once('='));
+        options
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Whether nothing can be written there.
+    pub fn is_read_only(&self) -> bool {
+        self.has_option("ro") || self.flags.split(',').any(|flag| flag == "ro")
     }
 }
 
@@ -44,6 +59,7 @@ fn line(line: &[u8]) -> Option<Mount> {
     let id = text(words.next()?).parse().ok()?;
     let device = text(words.nth(1)?);
     let point = unescape(words.nth(1)?).into();
+    let flags = text(words.next()?);
     let mut words = words.skip_while(|word| *word != b"-").skip(1);
     let fs = text(words.next()?);
     let source = unescape(words.next().unwrap_or_default()).into();
@@ -54,6 +70,7 @@ fn line(line: &[u8]) -> Option<Mount> {
         point,
         fs,
         source,
+        flags,
         options,
     })
 }
@@ -84,6 +101,14 @@ pub fn uppermost(table: &[u8], point: &OsStr) -> Option<Mount> {
     parse(table).rfind(|mount| mount.point.as_os_str().as_bytes() == point.as_bytes())
 }
 
+/// The mount that holds `path`, by its text alone: nothing on the way is touched.
+pub fn holding(table: &[u8], path: &Path) -> Option<Mount> {
+    // The last of those that are equally deep.
+    parse(table)
+        .filter(|mount| path.starts_with(&mount.point))
+        .max_by_key(|mount| mount.point.as_os_str().len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +122,11 @@ mod tests {
         assert_eq!((mount.id, mount.device.as_str()), (41, "0:52"));
         assert_eq!(mount.fs, "nfs4");
         assert!(mount.has_option("softerr") && !mount.has_option("soft"));
+        assert_eq!(
+            (mount.option("vers"), mount.option("timeo")),
+            (Some("4.2"), None)
+        );
+        assert!(!mount.is_read_only());
     }
 
     #[test]
@@ -110,5 +140,8 @@ mod tests {
         let found = uppermost(table, OsStr::new("/m"));
         assert_eq!(found.map(|mount| mount.id), Some(44));
         assert_eq!(uppermost(table, OsStr::new("/")), None);
+        let found = holding(table, Path::new("/m/a"));
+        assert_eq!(found.map(|mount| mount.id), Some(44));
+        assert_eq!(holding(table, Path::new("/mm")), None);
     }
 }

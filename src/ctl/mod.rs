@@ -61,12 +61,7 @@ enum Command {
     /// Prints what is counted, for Prometheus
     Metrics { mountpoint: Option<PathBuf> },
     /// Looks whether all is as it should be
-    Check {
-        mountpoint: Option<PathBuf>,
-        /// As JSON, on one line
-        #[arg(long)]
-        json: bool,
-    },
+    Check(check::Args),
     /// Drops the list indexes of users who have not been here for long
     Clean(clean::Args),
     /// Drops the list indexes of users now, however recently they were here
@@ -114,11 +109,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Upgrade { mountpoint } => upgrade(&mounts::find(mountpoint.as_deref())?),
         Command::Log(args) => level::run(&args),
         Command::Metrics { mountpoint } => counted::metrics(mountpoint.as_deref()),
-        Command::Check { mountpoint, json } => {
-            let report = check::run(mountpoint.as_deref())?;
-            print(&report.lines(), &report, json)?;
-            Ok(report.exit())
-        }
+        Command::Check(args) => check::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Evict(args) => clean::run(&args.into()),
         Command::Users(args) => users::run(&args),

@@ -15,8 +15,8 @@ use crate::exit::Failure;
 use crate::options::BackingFs;
 
 /// statx and openat2 as we use them, and what FUSE we negotiate.
-const OLDEST_KERNEL: (u32, u32) = (5, 10);
-const TMPFS_MAGIC: u64 = 0x0102_1994;
+pub const OLDEST_KERNEL: (u32, u32) = (5, 10);
+pub const TMPFS_MAGIC: u64 = 0x0102_1994;
 const DEV_FUSE: &str = "/dev/fuse";
 
 /// We are root, and the kernel is not too old.

@@ -162,6 +162,35 @@ impl Config {
         })
     }
 
+    /// The options that are not the same in both, those of mount(2) left out.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let all = [
+            ("index", self.index.as_str() == other.index.as_str()),
+            ("layout", self.layout.as_str() == other.layout.as_str()),
+            ("prefix", self.prefixes == other.prefixes),
+            ("host", self.host == other.host),
+            ("migrate", self.migrate == other.migrate),
+            ("index_fs", self.index_fs == other.index_fs),
+            ("backing_fs", self.backing_fs == other.backing_fs),
+            ("lock_method", self.lock_method == other.lock_method),
+            ("check_timeout", self.check_timeout == other.check_timeout),
+            ("watchdog", self.watchdog == other.watchdog),
+            ("max_age", self.bounds.max_age == other.bounds.max_age),
+            ("max_bytes", self.bounds.max_bytes == other.bounds.max_bytes),
+            ("max_users", self.bounds.max_users == other.bounds.max_users),
+            (
+                "max_user_bytes",
+                self.bounds.max_user_bytes == other.bounds.max_user_bytes,
+            ),
+            (
+                "moved_rate",
+                self.bounds.moved_rate == other.bounds.moved_rate,
+            ),
+        ];
+        let differ = all.into_iter().filter(|(_, same)| !same);
+        differ.map(|(name, _)| name).collect()
+    }
+
     /// Reads the texts of all `-o`, in the order given. `hostname` is the host's own name, which
     /// `host=` replaces.
     pub fn parse(

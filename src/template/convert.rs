@@ -48,13 +48,13 @@ impl Template {
         let text: String = texts.collect::<Option<_>>()?;
         let other = Template::parse(&text).ok()?;
         let fits = other.parts.is_empty() || other.syntax == syntax || is_in_both(&other);
-        let same = |name: &&str| match (self.expand(name.as_bytes()), other.expand(name.as_bytes()))
+        let same = |name: &str| match (self.expand(name.as_bytes()), other.expand(name.as_bytes()))
         {
             (Ok(ours), Ok(others)) => ours == others,
             (Err(_), Err(_)) => true,
             _ => false,
         };
-        (fits && NAMES.iter().all(|name| same(&name))).then_some(text)
+        (fits && NAMES.iter().all(|name| same(name))).then_some(text)
     }
 }
 
@@ -331,7 +331,8 @@ fn cut(ops: &[Op]) -> Option<String> {
             Op::Calculate(Arithmetic::Modulo, modulus),
             Op::Hex(width @ 1..),
         ] => {
-            let digits = digits_below(*modulus).filter(|digits| 1i64 << (4 * digits) == *modulus)?;
+            let digits =
+                digits_below(*modulus).filter(|digits| 1i64 << (4 * digits) == *modulus)?;
             (i32::try_from(digits) == Ok(*width)).then(|| format!("-{digits}.{digits}"))
         }
         _ => None,
@@ -348,16 +349,28 @@ mod tests {
     }
 
     #[rstest]
-    #[case("/nfs/idx/%2.256Nu/%u", "/nfs/idx/%{user | md5 | substr(0, 8) % 256 | hex(2)}/%{user}")]
+    #[case(
+        "/nfs/idx/%2.256Nu/%u",
+        "/nfs/idx/%{user | md5 | substr(0, 8) % 256 | hex(2)}/%{user}"
+    )]
     #[case("%d/%n", "%{user | domain}/%{user | username}")]
     #[case("%256Nu/%u", "%{user | md5 | substr(0, 8) % 256 | hex}/%{user}")]
-    #[case("%2.4096Nu/%u", "%{user | md5 | substr(0, 8) % 4096 | hex | lfill(2, '0')}/%{user}")]
-    #[case("%2.256LNu/%Lu", "%{user | lower | md5 | substr(0, 8) % 256 | hex(2)}/%{user | lower}")]
+    #[case(
+        "%2.4096Nu/%u",
+        "%{user | md5 | substr(0, 8) % 4096 | hex | lfill(2, '0')}/%{user}"
+    )]
+    #[case(
+        "%2.256LNu/%Lu",
+        "%{user | lower | md5 | substr(0, 8) % 256 | hex(2)}/%{user | lower}"
+    )]
     #[case("%8.Nu", "%{user | md5 | substr(0, 8) % 4294967296 | hex(8)}")]
     #[case("%Mu", "%{user | md5 | hexlify}")]
     #[case("%2Mu/%u", "%{user | md5 | hexlify(2)}/%{user}")]
     #[case("%2.3Mu", "%{user | md5 | hexlify | substr(2, 3)}")]
-    #[case("%{sha1;truncate=8:user}", "%{user | sha1 | truncate(bits=8) | hexlify}")]
+    #[case(
+        "%{sha1;truncate=8:user}",
+        "%{user | sha1 | truncate(bits=8) | hexlify}"
+    )]
     #[case("%1u/%u", "%{user | truncate(1)}/%{user}")]
     #[case("100%%/%u", "100%/%{user}")]
     fn from_2_3_to_2_4_and_back(#[case] old: &str, #[case] new: &str) {

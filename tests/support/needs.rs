@@ -48,6 +48,12 @@ pub const FUSE: Need = Need {
     },
 };
 
+/// What makes a host in a mount namespace.
+pub const TOOLS: Need = Need {
+    what: "unshare and mount.fuse",
+    met: || ["unshare", "mount.fuse"].iter().all(|tool| on_path(tool)),
+};
+
 fn on_path(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin"].map(std::path::PathBuf::from);

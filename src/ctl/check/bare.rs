@@ -10,11 +10,11 @@ use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
-use super::Report;
+use super::report::{About, Report};
 use crate::daemon::mount::{TYPE, is_bare};
 use crate::mountinfo;
 
-const ABOUT: &str = "bare mount point";
+const ABOUT: About = About::Bare;
 
 /// Looks below what is mounted on `point`; `table` is that of the mounts.
 pub fn look_at(point: &Path, table: &[u8], report: &mut Report) {
@@ -28,7 +28,7 @@ pub fn look_at(point: &Path, table: &[u8], report: &mut Report) {
         }
         Some(mount) => {
             let fs = mount.fs;
-            return report.warning(ABOUT, format!("{name} has {fs} below the mount: why?"));
+            return report.warning(ABOUT, format!("{name} has {fs} below the mount: unmount both, and run listindexctl prepare {name} instead"));
         }
         None => {}
     }
@@ -38,14 +38,20 @@ pub fn look_at(point: &Path, table: &[u8], report: &mut Report) {
             ABOUT,
             format!("{name} does not exist: run listindexctl prepare {name}"),
         ),
-        Err(error) => report.warning(ABOUT, format!("{name} cannot be looked at: {error}")),
+        Err(error) => report.warning(
+            ABOUT,
+            format!("{name} cannot be looked at: {error}: see what it lies on"),
+        ),
     }
 }
 
 fn judge(point: &Path, found: &Stat, entries: usize, report: &mut Report) {
     let name = point.display();
     if FileType::from_raw_mode(found.st_mode) != FileType::Directory {
-        return report.error(ABOUT, format!("{name} is not a directory"));
+        return report.error(
+            ABOUT,
+            format!("{name} is not a directory: name an empty one"),
+        );
     }
     if found.st_uid != 0 || found.st_mode & 0o022 != 0 {
         report.error(

@@ -1,103 +1,147 @@
 //! Whether the mount comes back after a reboot, and Dovecot only with it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use super::Report;
+use super::plan::{self, By, FSTAB, Plan};
+use super::report::{About, Report};
+use super::subject::Subject;
 use crate::ctl::bounded::output;
-use crate::ctl::mounts::Served;
-use crate::daemon::mount::TYPE;
-use crate::mountinfo::unescape;
+use crate::index::guard::accepts;
+use crate::mountinfo;
+use crate::options::IndexFs;
 
-const FSTAB: &str = "/etc/fstab";
-/// Where the unit's instances are set up, one file each.
-const INSTANCES: &str = "/etc/listindexfs";
 /// There where systemd is this host's init.
 const SYSTEMD: &str = "/run/systemd/system";
+/// Where units are set up.
+const UNITS: [&str; 3] = [
+    "/etc/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// Looks for a line of fstab or an instance of the unit that mounts on `point`.
-pub fn look_at(point: &Path, report: &mut Report) {
-    const ABOUT: &str = "boot";
-    let name = point.display();
-    let fstab = std::fs::read(FSTAB).unwrap_or_default();
-    let unit = instance_of(point);
-    match (in_fstab(&fstab, point), unit) {
-        (Some(_), Some(unit)) => report.warning(
-            ABOUT,
-            format!("{name} is mounted by {FSTAB} and by {unit}: leave one"),
-        ),
-        (Some(Line::Auto), None) => report.ok(ABOUT, format!("{name} is mounted by {FSTAB}")),
-        (Some(Line::Noauto), None) => report.warning(
-            ABOUT,
-            format!("{name} is noauto in {FSTAB}: nothing mounts it at boot"),
-        ),
-        (None, Some(unit)) => match output("systemctl", &["is-enabled", &unit], WITHIN) {
-            Ok(_) => report.ok(ABOUT, format!("{name} is mounted by {unit}")),
-            Err(error) => report.warning(
-                ABOUT,
-                format!("{unit} is not enabled ({error}): systemctl enable {unit}"),
-            ),
-        },
-        (None, None) => report.warning(
-            ABOUT,
+/// Looks at what mounts it, and what that needs; `table` is that of the mounts.
+pub fn look_at(subject: &Subject, table: &[u8], report: &mut Report) {
+    let name = subject.point.display();
+    match subject.plans.as_slice() {
+        [] => report.warning(
+            About::Boot,
             format!("nothing mounts {name} at boot: a line in {FSTAB}, or listindexfs@.service"),
         ),
+        [plan] => alone(subject, plan, table, report),
+        [first, second, ..] => report.warning(
+            About::Boot,
+            format!(
+                "{name} is mounted by {} and by {}: leave one",
+                first.place(),
+                second.place()
+            ),
+        ),
+    }
+    if let (Some(plan), Some(backing)) = (subject.plans.first(), &subject.backing) {
+        tmpfs(plan, backing, table, report);
     }
 }
 
-/// What fstab says of a mount.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Line {
-    Auto,
-    Noauto,
+fn alone(subject: &Subject, plan: &Plan, table: &[u8], report: &mut Report) {
+    let name = subject.point.display();
+    match &plan.by {
+        By::Fstab if plan.has("noauto") => report.warning(
+            About::Boot,
+            format!("{name} is noauto in {FSTAB}: nothing mounts it at boot, take that out"),
+        ),
+        By::Fstab => {
+            report.ok(About::Boot, format!("{name} is mounted by {FSTAB}"));
+            order(subject, plan, table, report);
+        }
+        By::Unit(unit) => match output("systemctl", &["is-enabled", unit], WITHIN) {
+            Ok(_) => report.ok(About::Boot, format!("{name} is mounted by {unit}")),
+            Err(error) => report.warning(
+                About::Boot,
+                format!("{unit} is not enabled ({error}): systemctl enable {unit}"),
+            ),
+        },
+    }
 }
 
-fn in_fstab(fstab: &[u8], point: &Path) -> Option<Line> {
-    let lines = fstab.split(|byte| *byte == b'\n');
-    let mut found = lines.filter_map(|line| {
-        let mut words = line
-            .split(u8::is_ascii_whitespace)
-            .filter(|word| !word.is_empty());
-        words.next().filter(|word| !word.starts_with(b"#"))?;
-        let (at, fs, options) = (words.next()?, words.next()?, words.next()?);
-        let ours = fs == TYPE.as_bytes() && Path::new(&unescape(at)) == point;
-        let mut options = options.split(|byte| *byte == b',');
-        ours.then(|| match options.any(|option| option == b"noauto") {
-            true => Line::Noauto,
-            false => Line::Auto,
-        })
-    });
-    found.next()
+/// A line of fstab is mounted after NFS and after its backing only if it says so.
+fn order(subject: &Subject, plan: &Plan, table: &[u8], report: &mut Report) {
+    let network = plan.has("_netdev");
+    let waits = |for_path: &Path| {
+        let mut paths = plan.values("x-systemd.requires-mounts-for");
+        paths.any(|path| for_path.starts_with(path) || Path::new(path).starts_with(for_path))
+    };
+    let nfs = subject
+        .base()
+        .and_then(|base| mountinfo::holding(table, base));
+    if let Some(nfs) = nfs.filter(|mount| accepts(&IndexFs::Network, &mount.fs)) {
+        if !network && !waits(&nfs.point) {
+            let (name, nfs) = (subject.point.display(), nfs.point.display());
+            report.warning(
+                About::Boot,
+                format!("{FSTAB} may mount {name} before {nfs}: add _netdev,x-systemd.requires-mounts-for={nfs}"),
+            );
+        }
+    }
+    let backing = &plan.backing;
+    let own = mountinfo::uppermost(table, backing.as_os_str()).is_some();
+    if own && network && !waits(backing) {
+        let (name, backing) = (subject.point.display(), backing.display());
+        report.warning(
+            About::Boot,
+            format!("{FSTAB} may mount {name} before {backing}, and is refused then: add x-systemd.requires-mounts-for={backing}"),
+        );
+    }
+    if backing.starts_with("/dev") {
+        let backing = backing.display();
+        report.warning(
+            About::Boot,
+            format!("{backing} is below /dev, so systemd waits for a device of that name and does not mount: another BACKING, see listindexfs(8)"),
+        );
+    }
 }
 
-/// The instance of the unit that is set up for `point`.
-fn instance_of(point: &Path) -> Option<String> {
-    let mut found = instances().filter(|(_, at)| at == point);
-    found.next().map(|(unit, _)| unit)
+/// The backing's own tmpfs comes back, too.
+fn tmpfs(plan: &Plan, backing: &Path, table: &[u8], report: &mut Report) {
+    let held = mountinfo::holding(table, backing);
+    let lent = held.is_some_and(|mount| mount.fs == "tmpfs" && mount.point != *backing);
+    if lent || plan::is_in_fstab(backing) || has_unit(backing) {
+        return;
+    }
+    let (name, point) = (backing.display(), plan.point.display());
+    report.warning(
+        About::Boot,
+        format!("nothing mounts a tmpfs on {name} at boot, and {point} is refused then: a line in {FSTAB}, see listindexfs(8)"),
+    );
 }
 
-/// Each instance that is set up, and where it mounts.
-fn instances() -> impl Iterator<Item = (String, PathBuf)> {
-    let files = std::fs::read_dir(INSTANCES).into_iter().flatten().flatten();
-    files.filter_map(|file| {
-        let name = file.file_name().into_string().ok()?;
-        let unit = format!("listindexfs@{}.service", name.strip_suffix(".conf")?);
-        let text = std::fs::read_to_string(file.path()).ok()?;
-        Some((unit, mountpoint_of(&text)?))
-    })
+/// Whether systemd has a mount unit of that path.
+fn has_unit(path: &Path) -> bool {
+    let unit = format!("{}.mount", escaped(path));
+    UNITS.iter().any(|dir| Path::new(dir).join(&unit).exists())
 }
 
-fn mountpoint_of(text: &str) -> Option<PathBuf> {
-    let mut values = text
-        .lines()
-        .filter_map(|l| l.trim().strip_prefix("MOUNTPOINT="));
-    Some(values.next_back()?.trim_matches(['"', '\'', ' ']).into())
+/// As systemd-escape(1) does it.
+fn escaped(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let path = path.trim_matches('/');
+    let escape = |(at, c): (usize, char)| match c {
+        '/' => "-".to_owned(),
+        '.' if at == 0 => "\\x2e".to_owned(),
+        c if c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '.') => c.to_string(),
+        c => {
+            let mut bytes = [0; 4];
+            let bytes = c.encode_utf8(&mut bytes).bytes();
+            bytes.map(|byte| format!("\\x{byte:02x}")).collect()
+        }
+    };
+    path.char_indices().map(escape).collect()
 }
 
 /// Whether Dovecot's unit needs the mounts.
-pub fn dovecot_unit(mounted: &[Served], report: &mut Report) {
-    const ABOUT: &str = "dovecot.service";
+pub fn dovecot_unit(subjects: &[Subject], report: &mut Report) {
+    const ABOUT: About = About::Unit;
     if !Path::new(SYSTEMD).exists() {
         return report.ok(ABOUT, "not looked at: systemd does not run here");
     }
@@ -106,14 +150,20 @@ pub fn dovecot_unit(mounted: &[Served], report: &mut Report) {
     let shown = match output("systemctl", &args, WITHIN) {
         Ok(shown) if shown.contains("LoadState=loaded") => shown,
         Ok(_) => return report.ok(ABOUT, "not looked at: there is no such unit here"),
-        Err(error) => return report.warning(ABOUT, format!("systemctl: {error}")),
+        Err(error) => {
+            return report.warning(
+                ABOUT,
+                format!("systemctl: {error}: see whether systemd answers"),
+            );
+        }
     };
-    let names: Vec<_> = instances().collect();
-    for mount in mounted {
-        let point = mount.point.display();
-        let mut of_point = names.iter().filter(|(_, at)| *at == mount.point);
-        let unit = of_point.next().map(|(unit, _)| unit.as_str());
-        match is_bound(&shown, &mount.point, unit) {
+    for subject in subjects {
+        let point = subject.point.display();
+        let unit = subject.plans.iter().find_map(|plan| match &plan.by {
+            By::Unit(unit) => Some(unit.as_str()),
+            By::Fstab => None,
+        });
+        match is_bound(&shown, &subject.point, unit) {
             true => report.ok(ABOUT, format!("it runs only with {point}")),
             false => report.warning(
                 ABOUT,
@@ -143,23 +193,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_fstab_is_found() {
-        let fstab = b"# /b /run/no fuse.listindexfs index=/n 0 0\n\
-            tmpfs /run/t tmpfs size=4G 0 0\n\
-            /b\t/run/li\\040x  fuse.listindexfs index=/n/%u,migrate 0 0\n\
-            /c /run/off fuse.listindexfs noauto,index=/n/%u 0 0\n";
-        let at = |path: &str| in_fstab(fstab, Path::new(path));
-        assert_eq!(at("/run/li x"), Some(Line::Auto));
-        assert_eq!(at("/run/off"), Some(Line::Noauto));
-        assert_eq!(at("/run/t"), None);
-        assert_eq!(at("/run/no"), None);
-    }
-
-    #[test]
-    fn an_instance_says_where_it_mounts() {
-        let text = "# MOUNTPOINT=/no\nBACKING=/b\nMOUNTPOINT='/run/listindex'\n";
-        assert_eq!(mountpoint_of(text), Some("/run/listindex".into()));
-        assert_eq!(mountpoint_of("BACKING=/b\n"), None);
+    fn units_are_named_as_systemd_does() {
+        let escaped = |path| escaped(Path::new(path));
+        assert_eq!(escaped("/var/lib/listindexfs"), "var-lib-listindexfs");
+        assert_eq!(escaped("/srv/a-b/é"), r"srv-a\x2db-\xc3\xa9");
     }
 
     #[test]

@@ -1,150 +1,82 @@
-//! `listindexctl check`: what an operator has to know of this host, one finding a line.
+//! `listindexctl check`: what an operator has to know of this host, before and after mounting, one finding a line.
 //!
 //! Nothing here changes anything, and nothing waits without a bound.
 
 mod backing;
 mod bare;
+mod base;
 mod boot;
+mod clock;
 mod dovecot;
+mod host;
+mod nfs;
+mod plan;
+mod report;
 mod serving;
+mod subject;
 
-use std::fmt;
-use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use serde::Serialize;
-
-use super::mounts::{self, Served};
+use self::report::Report;
+use self::subject::Subject;
+use super::look::Look;
+use super::mounts;
 use crate::exit::{Exit, Failure};
 
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Level {
-    /// As it should be, or not to be found out here.
-    Ok,
-    /// Mail is served rightly, but something costs or may come to hurt.
-    Warning,
-    /// Mail is down, or will be, or may be told something old.
-    Error,
+/// How long a file system, or another program, may take to answer.
+const WITHIN: Duration = Duration::from_secs(10);
+
+/// What is looked at.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Of all mounts, those in fstab and the unit's: this one
+    mountpoint: Option<PathBuf>,
+    /// The options it is to be mounted with, where neither fstab nor the unit has them
+    #[arg(long, value_name = "OPTIONS")]
+    options: Option<String>,
+    /// Where its files are to be, the same
+    #[arg(long, value_name = "BACKING")]
+    backing: Option<PathBuf>,
+    /// Dovecot's configuration, or what doveconf -n has printed
+    #[arg(long, value_name = "CONFIG")]
+    dovecot: Option<PathBuf>,
+    /// As JSON, on one line
+    #[arg(long)]
+    json: bool,
 }
 
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub level: Level,
-    /// What was looked at: a word that stays.
-    pub about: &'static str,
-    /// What was found, and what to do.
-    pub text: String,
-}
-
-/// All that was found.
-#[derive(Debug, Default, Serialize)]
-pub struct Report {
-    findings: Vec<Finding>,
-}
-
-impl Report {
-    fn add(&mut self, level: Level, about: &'static str, text: impl fmt::Display) {
-        let text = text.to_string().replace(['\n', '\r'], " ");
-        self.findings.push(Finding { level, about, text });
-    }
-
-    fn ok(&mut self, about: &'static str, text: impl fmt::Display) {
-        self.add(Level::Ok, about, text);
-    }
-
-    fn warning(&mut self, about: &'static str, text: impl fmt::Display) {
-        self.add(Level::Warning, about, text);
-    }
-
-    fn error(&mut self, about: &'static str, text: impl fmt::Display) {
-        self.add(Level::Error, about, text);
-    }
-
-    /// One finding a line.
-    pub fn lines(&self) -> String {
-        self.findings.iter().fold(String::new(), |lines, finding| {
-            let level = match finding.level {
-                Level::Ok => "ok",
-                Level::Warning => "warning",
-                Level::Error => "error",
-            };
-            lines + &format!("{level}: {}: {}\n", finding.about, finding.text)
-        })
-    }
-
-    /// Whether there is an error.
-    pub fn exit(&self) -> Exit {
-        match self.findings.iter().any(|f| f.level == Level::Error) {
-            true => Exit::Usage,
-            false => Exit::Success,
-        }
-    }
-}
-
-/// Looks at the mount on `given`, or at all of this host.
+/// Looks, and prints what it finds. The exit code tells whether there is an error.
 ///
 /// # Errors
-/// When there is no `/proc`. What is found wrong is in the report.
-pub fn run(given: Option<&Path>) -> Result<Report, Failure> {
+/// When there is no `/proc`, or the arguments do not say enough. What is found wrong is no failure.
+pub fn run(args: &Args) -> Result<Exit, Failure> {
+    let report = look(args)?;
+    super::print(&report.shown(&Look::of_stdout()), &report, args.json)?;
+    Ok(report.exit())
+}
+
+fn look(args: &Args) -> Result<Report, Failure> {
     let mut report = Report::default();
-    serving::kernel(&mut report);
-    let found = match given {
-        Some(given) => mounts::find(Some(given)).map(|mount| vec![mount]),
-        None => mounts::all(),
-    };
-    let mounted = match found {
-        Ok(mounted) => mounted,
-        Err(failure) => {
-            report.error("mount", failure);
-            Vec::new()
-        }
-    };
-    if given.is_none() && mounted.is_empty() {
-        report.error(
-            "mount",
-            "no listindexfs is mounted: mount it, or start its unit",
-        );
+    host::look_at(&mut report);
+    let subjects = subject::find(args, &mut report)?;
+    let table = mounts::table()?;
+    for subject in &subjects {
+        look_at(subject, &table, &mut report);
     }
-    for mount in &mounted {
-        look_at(mount, &mut report)?;
-    }
-    if let (Some(given), true) = (given, mounted.is_empty()) {
-        bare::look_at(&super::absolute(given)?, &mounts::table()?, &mut report);
-    }
-    boot::dovecot_unit(&mounted, &mut report);
-    dovecot::look_at(&mounted, &mut report);
+    let conf = dovecot::look_at(args.dovecot.as_deref(), &subjects, &mut report);
+    boot::dovecot_unit(&subjects, &mut report);
+    serving::sight(&subjects, conf.as_ref(), &mut report);
     Ok(report)
 }
 
-fn look_at(mount: &Served, report: &mut Report) -> Result<(), Failure> {
-    let table = mounts::table()?;
-    serving::look_at(mount, report);
-    backing::look_at(&mount.backing, &table, report);
-    bare::look_at(&mount.point, &table, report);
-    boot::look_at(&mount.point, report);
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_has_a_line_for_each_and_fails_for_errors_alone() {
-        let mut report = Report::default();
-        report.ok("kernel", "new");
-        report.warning("backing", "a\nb");
-        assert_eq!(report.lines(), "ok: kernel: new\nwarning: backing: a b\n");
-        assert_eq!(report.exit(), Exit::Success);
-        report.error("mount", "gone");
-        assert_eq!(report.exit(), Exit::Usage);
-        let json = serde_json::to_string(&report).expect("JSON");
-        assert!(
-            json.starts_with(r#"{"findings":[{"level":"ok","about":"kernel","text":"new"},"#),
-            "{json}"
-        );
+fn look_at(subject: &Subject, table: &[u8], report: &mut Report) {
+    serving::look_at(subject, report);
+    backing::look_at(subject, table, report);
+    bare::look_at(&subject.point, table, report);
+    let base = base::look_at(subject, table, report);
+    if base == base::Base::Answers {
+        clock::look_at(subject, report);
     }
+    boot::look_at(subject, table, report);
 }
