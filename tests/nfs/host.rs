@@ -57,7 +57,7 @@ in_guest! {
     claims_where_time_stamps_are_coarse: ["claims::a_"], &["--backing", "ext4-coarse"];
     exports: ["mount_guard", "refusals"], &[];
     hung: ["hung"], &[];
-    index: ["budget", "credentials", "freshness", "readme", "sessions"], &[];
+    index: ["budget", "check", "credentials", "freshness", "readme", "sessions"], &[];
     xfs: ["claims::a_", "quota"], &["--backing", "xfs"];
 }
 

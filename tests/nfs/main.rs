@@ -5,6 +5,7 @@ mod support;
 
 mod bench;
 mod budget;
+mod check;
 mod claims;
 mod credentials;
 mod freshness;
