@@ -9,8 +9,9 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use rustix::process::Signal;
+use support::lab::dir_of;
 use support::mount::{Options, tool};
-use support::{FUSE, LIMIT, Lab, Light, Mount, ROOT, eventually, lacks, process};
+use support::{FUSE, GID, LIMIT, Lab, Light, Mount, ROOT, UID, eventually, lacks, process};
 
 /// What the tool prints and its exit code.
 fn ctl(args: &[&str]) -> (Option<i32>, String) {
@@ -171,6 +172,56 @@ fn refusals_ghosts_and_evictions_are_counted_by_their_reason() {
     }
     assert_eq!(count(&mount, "evictions_total", "reason=\"clean\""), 2.0);
     assert_eq!(count(&mount, "evictions_total", "reason=\"age\""), 0.0);
+}
+
+/// The user's L is looked for by a process of its own, as a session does that has no list index here.
+fn comes(mount: &Mount, user: &str) {
+    let dir = support::dovecot::hashed(mount.path(), user);
+    support::site::open_log_as(&dir, UID, GID).expect("no answer");
+}
+
+#[test]
+fn who_is_on_several_hosts_at_once_is_told_of_by_name() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let hosts = ["a", "b"].map(|host| Mount::new(&lab, host));
+    for user in ["alice", "bob"] {
+        let index = support::dovecot::hashed(&lab.index(), user);
+        let bucket = index.parent().expect("a bucket");
+        [bucket, &index]
+            .iter()
+            .for_each(|dir| dir_of(dir, UID, GID, 0o700));
+    }
+    let [a, b] = &hosts;
+    let claims = |mount| count(mount, "gate_checks_total", "outcome=\"claim\"");
+    for (at, mount) in [a, b, a].into_iter().enumerate() {
+        comes(mount, "alice");
+        comes(mount, "bob");
+        assert_eq!(claims(mount), [2.0, 2.0, 4.0][at]);
+    }
+    assert_eq!(count(a, "host_flaps_total", ""), 2.0);
+    assert_eq!(count(b, "host_flaps_total", ""), 0.0);
+    let told = |mount: &Mount, user: &str| {
+        let line = format!("{user} is on several hosts at once");
+        let log = mount.log();
+        log.lines()
+            .find(|found| found.contains(&line))
+            .map(str::to_owned)
+    };
+    assert_eq!(told(a, "alice"), None, "there and back may be a move");
+    comes(b, "alice");
+    comes(a, "alice");
+    let line = told(a, "alice").expect("told of");
+    assert!(
+        line.contains("(claimed 3 times in 5 minutes; last owner b): send users"),
+        "{line}"
+    );
+    assert_eq!((told(a, "bob"), told(b, "alice")), (None, None));
+    assert_eq!(count(a, "host_flaps_total", ""), 3.0);
+    comes(a, "alice");
+    assert_eq!(count(a, "host_flaps_total", ""), 3.0, "he has stayed");
 }
 
 /// What HTTP answers, head and body.

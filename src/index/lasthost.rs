@@ -122,6 +122,11 @@ impl LastHost {
         }
     }
 
+    /// Whether a fence wrote it.
+    pub fn is_nobody(&self) -> bool {
+        self.instance.is_none() && self.host == NOBODY
+    }
+
     /// Reads a `.lasthost`; `None` for one that nobody of us wrote.
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(bytes).ok()?;

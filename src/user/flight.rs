@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::decide::{Claim, Decision, Seen, StockLog, decide};
 use super::directory::Taken;
+use super::flaps::From;
 use super::gate::Gate;
 use super::history::Saw;
 use super::record::{Kept, Record};
@@ -16,7 +17,7 @@ use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::index::dir::IndexDir;
 use crate::index::lasthost::{Identity, LastHost};
-use crate::stats::Cell;
+use crate::stats;
 
 /// How often a run starts over when another host claims the user meanwhile.
 const TRIES: usize = 5;
@@ -36,6 +37,8 @@ struct View {
     seen: Seen,
     /// The .lasthost that `seen` speaks of.
     lasthost: Option<Identity>,
+    /// What that says, where it was read.
+    owner: Option<LastHost>,
     record: Option<Record>,
 }
 
@@ -80,8 +83,8 @@ impl<'a> Flight<'a> {
         }
         let cell = match &outcome {
             Ok(decision) => decision.cell(),
-            Err(Trouble::Draining(_)) => Cell::Drain,
-            Err(_) => Cell::Refuse,
+            Err(Trouble::Draining(_)) => stats::Cell::Drain,
+            Err(_) => stats::Cell::Refuse,
         };
         self.gate.stats.count(cell);
         outcome
@@ -125,6 +128,7 @@ impl<'a> Flight<'a> {
                 dir: None,
                 seen: Seen::NoIndex,
                 lasthost: None,
+                owner: None,
                 record,
             });
         };
@@ -133,11 +137,12 @@ impl<'a> Flight<'a> {
         } else {
             StockLog::Absent
         };
-        let (claim, lasthost) = claim_seen(gate, &dir, record.as_ref())?;
+        let (claim, lasthost, owner) = claim_read(gate, &dir, record.as_ref())?;
         Ok(View {
             dir: Some(dir),
             seen: Seen::Index { log, claim },
             lasthost,
+            owner,
             record,
         })
     }
@@ -172,7 +177,7 @@ impl<'a> Flight<'a> {
                 self.with_directory(view, |taken| {
                     self.clear()?;
                     let stale = self.stale_logs(dir)?;
-                    let claim = self.claim(dir, stale.clone())?;
+                    let claim = self.claim_seen_as(view, dir, stale.clone())?;
                     self.settle(taken, dir, claim, &stale)
                         .inspect_err(|e| self.distrust(dir, e))
                 })
@@ -236,6 +241,44 @@ impl<'a> Flight<'a> {
         let claim = claim::put(dir, &self.gate.config.host, &ours, &self.gate.on_step)?;
         log::info!("{}: claimed for {}", self.state.user, self.gate.config.host);
         Ok(claim)
+    }
+
+    /// Claims the user, and tells of one who is claimed back and forth.
+    fn claim_seen_as(
+        &self,
+        view: &View,
+        dir: &IndexDir,
+        stale: Vec<u64>,
+    ) -> Result<Identity, Trouble> {
+        let from = self.taken_from(view, dir);
+        let claim = self.claim(dir, stale)?;
+        self.gate.claimed_from(&self.state.user, from);
+        Ok(claim)
+    }
+
+    /// From whom he is claimed. Where .lasthost has not been read it is only for one who is claimed again and again.
+    fn taken_from(&self, view: &View, dir: &IndexDir) -> From {
+        let foreign = matches!(
+            view.seen,
+            Seen::Index {
+                claim: Claim::Foreign,
+                ..
+            }
+        );
+        let host = &self.gate.config.host;
+        match (&view.owner, &view.record, view.lasthost) {
+            _ if !foreign => From::Nobody,
+            (Some(owner), ..) => From::of(owner, host),
+            (None, Some(_), Some(_)) if self.gate.flaps.is_notable(&self.state.user) => {
+                // It is told of without a name where that fails.
+                let read = dir.read_lasthost().ok().flatten();
+                let owner = read.and_then(|(_, owner)| owner);
+                owner.map_or(From::Another(None), |owner| From::of(&owner, host))
+            }
+            // Not ours any more, though we have a record of it: another has replaced it.
+            (None, Some(_), Some(_)) => From::Another(None),
+            _ => From::Nobody,
+        }
     }
 
     /// The stock logs of which .lasthost warns: sessions that were refused elsewhere have changed what is
@@ -319,7 +362,7 @@ impl<'a> Flight<'a> {
             let logs = logs_in(self.gate, dir)?;
             let warned_of = self.stale_logs(dir)?;
             if claim || !logs.iter().all(|log| warned_of.contains(log)) {
-                self.claim(dir, logs)?;
+                self.claim_seen_as(view, dir, logs)?;
             }
         }
         Err(self.state.lock().draining())
@@ -382,14 +425,23 @@ fn stock_log(gate: &Gate, dir: &IndexDir, record: Option<&Record>) -> Result<Sto
     Ok(seen)
 }
 
-/// What INDEX/.lasthost is against our record, and its identity. It is read only when the record does not tell.
+/// What INDEX/.lasthost is against our record, and its identity.
 pub(super) fn claim_seen(
     gate: &Gate,
     dir: &IndexDir,
     record: Option<&Record>,
 ) -> Result<(Claim, Option<Identity>), Trouble> {
+    claim_read(gate, dir, record).map(|(claim, identity, _)| (claim, identity))
+}
+
+/// The same, and what it says where it was read: only when the record does not tell.
+fn claim_read(
+    gate: &Gate,
+    dir: &IndexDir,
+    record: Option<&Record>,
+) -> Result<(Claim, Option<Identity>, Option<LastHost>), Trouble> {
     let Some(now) = dir.lasthost()? else {
-        return Ok((Claim::Foreign, None));
+        return Ok((Claim::Foreign, None, None));
     };
     if let Some(record) = record {
         let claim = if record.lasthost == now {
@@ -397,13 +449,14 @@ pub(super) fn claim_seen(
         } else {
             Claim::Foreign
         };
-        return Ok((claim, Some(now)));
+        return Ok((claim, Some(now), None));
     }
     let ours = LastHost::claim(&gate.config.host, gate.instance);
     match dir.read_lasthost()? {
         Some((identity, Some(lasthost))) if lasthost.is_by(&ours) => {
-            Ok((Claim::Ours, Some(identity)))
+            Ok((Claim::Ours, Some(identity), Some(lasthost)))
         }
-        other => Ok((Claim::Foreign, other.map(|(identity, _)| identity))),
+        Some((identity, owner)) => Ok((Claim::Foreign, Some(identity), owner)),
+        None => Ok((Claim::Foreign, None, None)),
     }
 }

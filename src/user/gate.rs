@@ -7,6 +7,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::flaps::Flaps;
 use super::flight::Flight;
 use super::ghosts::{Ghost, Why};
 use super::history::History;
@@ -88,6 +89,7 @@ pub struct Gate {
     pub(super) passing: Passing,
     pub(super) pools: Pools,
     pub(super) history: History,
+    pub(super) flaps: Flaps,
     /// One for each question of an operator's that a server has not answered yet, besides our own.
     pub(super) questions: Arc<()>,
     housekeeper: Housekeeper,
@@ -151,6 +153,7 @@ impl Gate {
             housekeeper: Housekeeper::default(),
             pools: Pools::new(Arc::clone(&stats)),
             history: History::default(),
+            flaps: Flaps::default(),
             questions: Arc::default(),
             spared_threads,
             journal,

@@ -8,6 +8,7 @@ pub mod decide;
 pub mod directory;
 mod evict;
 pub mod fence;
+pub mod flaps;
 pub mod flight;
 pub mod gate;
 pub mod ghosts;
