@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::clean::{Clean, Named, Outcome, Step, Who};
 pub use super::drain::{Drain, Drained};
-use super::users::{About, Page, Whom};
+use super::users::{About, Big, Page, Whom};
 use crate::stats::Reading;
 
 /// Grows when an older side would misunderstand a newer one.
@@ -37,6 +37,11 @@ pub enum Command {
     Clean(Clean),
     /// Of the worker: who has a list index here. Answered in pages.
     Users,
+    /// Of the worker: who has most here.
+    Biggest {
+        /// So many.
+        most: u64,
+    },
     /// Of the worker: all that is known of a user.
     User(Whom),
     /// Of the worker: everybody goes as soon as he is idle. Answered step by step.
@@ -94,6 +99,8 @@ pub enum Answer {
     Users(Page),
     /// The same, and that was all.
     Listed(Page),
+    /// Who has most here, the biggest first.
+    Biggest(Vec<Big>),
     /// A user; `None`: he has no directory here.
     User(Option<Box<About>>),
     /// So much has been drained since the line before; more lines follow.

@@ -44,6 +44,17 @@ pub struct Page {
     pub users: Vec<Here>,
 }
 
+/// One who has much here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Big {
+    /// His name, with what is not printable escaped.
+    pub name: String,
+    /// What lies here of him, bytes.
+    pub bytes: u64,
+    /// When he was last here, milliseconds since 1970.
+    pub last: u64,
+}
+
 /// Who has a list index here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Here {

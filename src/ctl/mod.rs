@@ -11,7 +11,9 @@ mod mounts;
 mod path;
 mod point;
 mod progress;
+mod screen;
 mod status;
+mod top;
 mod user;
 mod users;
 mod worker;
@@ -56,6 +58,8 @@ enum Command {
     },
     /// Has the program that is installed now serve the mount, without a break
     Upgrade { mountpoint: Option<PathBuf> },
+    /// Shows each second what the mount does, until q is pressed
+    Top(top::Args),
     /// Changes what is logged, until the mount ends or this is run again
     Log(level::Args),
     /// Prints what is counted, for Prometheus
@@ -107,6 +111,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
     match command {
         Command::Status { mountpoint, json } => status::run(mountpoint.as_deref(), json),
         Command::Upgrade { mountpoint } => upgrade(&mounts::find(mountpoint.as_deref())?),
+        Command::Top(args) => top::run(&args),
         Command::Log(args) => level::run(&args),
         Command::Metrics { mountpoint } => counted::metrics(mountpoint.as_deref()),
         Command::Check(args) => check::run(&args),

@@ -176,7 +176,8 @@ fn add_figures(facts: &mut Facts, of: &Figures, now: u64) {
     servers(facts, &of.nfs, now);
 }
 
-fn room(of: &Figures) -> String {
+/// What is used of the bound.
+pub(super) fn room(of: &Figures) -> String {
     match of.max_bytes {
         Some(most) => {
             let part = u128::from(of.bytes) * 100 / u128::from(most.max(1));

@@ -111,10 +111,14 @@ impl Watch<'_> {
                 reply.send(Answer::Stats(Box::new(reading)));
             }
             Command::Log { filter } => reply.send(self.set_log(filter)),
-            Command::Clean(_) | Command::Drain(_) | Command::Users | Command::User(_) => reply
-                .send(Answer::Error(
-                    "the worker does that: it has a socket of its own".to_owned(),
-                )),
+            Command::Clean(_)
+            | Command::Drain(_)
+            | Command::Users
+            | Command::User(_)
+            | Command::Biggest { .. } => {
+                let why = "the worker does that: it has a socket of its own";
+                reply.send(Answer::Error(why.to_owned()));
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Mode, OFlags};
 
 use super::pace::Shared;
-use super::{about, drain, list};
+use super::{about, biggest, drain, list};
 use crate::control::WORKER;
 use crate::control::protocol::{Answer, Clean, Command, Named, Outcome, Step, Who};
 use crate::control::socket::{Client, Socket};
@@ -63,6 +63,7 @@ impl Cleaner {
     fn answer(&self, command: Command, client: &mut Client) -> Answer {
         let wanted = match command {
             Command::Clean(wanted) => wanted,
+            Command::Biggest { most } => return biggest::of(self, most),
             Command::Users => return list::everybody(self, client),
             Command::User(asked) => return about::of(self, &asked.who),
             Command::Log { filter } => {

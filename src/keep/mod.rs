@@ -5,6 +5,7 @@
 
 mod about;
 mod age;
+mod biggest;
 mod cached;
 pub mod clean;
 mod drain;

@@ -368,6 +368,30 @@ mod tests {
         );
     }
 
+    /// The names that a text has, without what a histogram's samples have at their ends.
+    fn named(text: &str) -> BTreeSet<&str> {
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        let words = text.split(|c| !is_name(c));
+        let words = words.filter(|word| word.starts_with("listindexfs_"));
+        words.map(|word| word.trim_end_matches("_bucket")).collect()
+    }
+
+    #[test]
+    fn the_dashboard_and_the_documentation_name_what_there_is() {
+        let dashboard = include_str!("../../mount/grafana-dashboard.json");
+        let parsed: serde_json::Value = serde_json::from_str(dashboard).expect("JSON");
+        let panels = parsed["panels"].as_array().expect("panels");
+        let shows = |panel: &serde_json::Value| panel["targets"][0]["expr"].is_string();
+        assert!(panels.len() > 10 && panels.iter().all(shows));
+        let known: BTreeSet<_> = METRICS.iter().map(|metric| metric.name).collect();
+        for text in [dashboard, include_str!("../../docs/metrics.md")] {
+            let named = named(text);
+            assert!(named.len() > 15, "{named:?}");
+            let unknown: Vec<_> = named.difference(&known).collect();
+            assert!(unknown.is_empty(), "{unknown:?}");
+        }
+    }
+
     #[test]
     fn no_number_belongs_to_two_metrics() {
         let mut seen = BTreeSet::new();

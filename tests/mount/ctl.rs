@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -148,6 +148,65 @@ fn what_is_logged_can_be_changed_and_the_next_worker_logs_the_same() {
     assert_eq!(lines_of_a_lookup(), 0);
     assert!(json("status", &rig)["log"].is_null());
     drop(daemon);
+}
+
+#[test]
+fn top_shows_a_second_where_there_is_no_terminal() {
+    let Some(rig) = Rig::new() else { return };
+    rig.mount();
+    let said = ctl("top", &[&rig.mountpoint]);
+    assert_eq!((said.code, said.err.as_str()), (Some(0), ""));
+    let first = format!("{} on ", rig.mountpoint.display());
+    assert!(said.out.starts_with(&first), "{said:?}");
+    assert!(
+        said.out
+            .contains("\nsessions  0.0/s served, 0.0/s refused\n"),
+        "{said:?}"
+    );
+    assert!(said.out.contains("\nusers     0, 0 in use"), "{said:?}");
+    assert!(
+        !said.out.contains('\u{1b}'),
+        "no colours, no cursor: {said:?}"
+    );
+}
+
+/// On a terminal of script(1)'s.
+#[test]
+fn top_goes_on_until_q_and_leaves_the_terminal_as_it_was() {
+    let Some(rig) = Rig::new() else { return };
+    if !Path::new("/usr/bin/script").exists() {
+        return skip("there is no script").unwrap_or(());
+    }
+    rig.mount();
+    let shell = format!("{CTL} top {}; stty -a", rig.mountpoint.display());
+    let mut script = Command::new("script");
+    script
+        .args(["-q", "-e", "-c", &shell, "/dev/null"])
+        .env("TERM", "xterm");
+    script.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = script.spawn().expect("script");
+    let (mut keys, mut screen) = (
+        script.stdin.take().expect("keys"),
+        script.stdout.take().expect("a screen"),
+    );
+    let (mut seen, mut bytes) = (Vec::new(), [0; 4096]);
+    let frames = |seen: &[u8]| String::from_utf8_lossy(seen).matches("sessions").count();
+    while frames(&seen) < 3 {
+        let read = screen.read(&mut bytes).expect("more of it");
+        assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&bytes[..read]);
+    }
+    keys.write_all(b"q").expect("pressed");
+    screen.read_to_end(&mut seen).expect("its end");
+    let seen = String::from_utf8_lossy(&seen);
+    let (_, after) = seen
+        .split_once("\u{1b}[?25h\u{1b}[?1049l")
+        .expect("the screen is given back");
+    assert!(seen.starts_with("\u{1b}[?1049h\u{1b}[?25l"), "{seen}");
+    for mode in [" icanon", " echo ", "susp = ^Z"] {
+        assert!(after.contains(mode), "{mode}: {after}");
+    }
+    assert!(script.wait().expect("waited for").success(), "{after}");
 }
 
 fn control(rig: &Rig) -> PathBuf {
