@@ -20,6 +20,8 @@ const LEAVE: &str = "\x1b[?25h\x1b[?1049l";
 const HOME: &str = "\x1b[H";
 const REST_OF_LINE: &str = "\x1b[K\n";
 const REST: &str = "\x1b[J";
+/// Where a terminal does not tell how many lines it has.
+const LINES: usize = 24;
 /// How often it is looked whether a signal has come.
 const TURN: Duration = Duration::from_millis(100);
 
@@ -57,8 +59,8 @@ impl Screen {
 
     /// How many lines it has.
     pub fn lines(&self) -> usize {
-        let size = tcgetwinsize(io::stdout());
-        size.map_or(24, |size| usize::from(size.ws_row).max(1))
+        let rows = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
+        if rows == 0 { LINES } else { rows }
     }
 
     /// Shows these lines, as far as there is room, and nothing else.

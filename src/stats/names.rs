@@ -64,6 +64,7 @@ pub enum Cell {
     EvictedMoved = 99,
     EvictedClean = 100,
     EvictedLeftover = 101,
+    EvictedGivenBack = 102,
     Users = 112,
     Directories = 113,
     Bytes = 114,
@@ -267,8 +268,9 @@ pub const METRICS: &[Metric] = &[
     metric("listindexfs_pulled_bytes_total", Counter, One(Cell::PulledBytes), "What was fetched of list indexes that stock backends had left in INDEX").of(Unit::Bytes),
     metric("listindexfs_evictions_total", Counter, Labelled("reason", &[
         ("bounds", Cell::EvictedBounds), ("full", Cell::EvictedFull), ("age", Cell::EvictedAge),
-        ("moved", Cell::EvictedMoved), ("clean", Cell::EvictedClean), ("leftover", Cell::EvictedLeftover),
-    ]), "List indexes that were dropped: max_bytes= or max_users=, a full backing, max_age=, another host's, listindexctl clean, an earlier mount's"),
+        ("moved", Cell::EvictedMoved), ("clean", Cell::EvictedClean), ("given_back", Cell::EvictedGivenBack),
+        ("leftover", Cell::EvictedLeftover),
+    ]), "List indexes that were dropped: max_bytes= or max_users=, a full backing, max_age=, another host's, listindexctl clean, evict or drain, drain --stock, an earlier mount's"),
     metric("listindexfs_ghosts", Gauge, One(Cell::Ghosts), "Sessions whose changes others would not see: until they end their users are refused"),
     metric("listindexfs_ghosts_marked_total", Counter, One(Cell::GhostsMarked), "Sessions that became such"),
     metric("listindexfs_fences_total", Counter, Labelled("result", &[

@@ -27,6 +27,7 @@ use super::{claim, local, pull};
 use crate::index::Trouble;
 use crate::index::dir::IndexDir;
 use crate::index::lock::{PutLock, is_beside};
+use crate::stats::Cell;
 use crate::template::User;
 
 /// On NFSv3 a time stamp tells other clients that INDEX has changed. After this long the server's clock has ticked, so that
@@ -83,6 +84,9 @@ impl Gate {
     /// Moves an idle user's list index to INDEX, with the rights of its owner. Waits for NFS.
     pub fn give_back(self: &Arc<Self>, user: &User) -> Given {
         let given = self.while_idle(user, |state| Ok(self.give_back_alone(state)));
+        if let Ok(Some(Ok(Given::Back(_) | Given::Dropped(_) | Given::Lost(_)))) = &given {
+            self.stats.count(Cell::EvictedGivenBack);
+        }
         match given {
             Ok(Some(given)) => given.unwrap_or_else(Given::Kept),
             Ok(None) => Given::Busy,

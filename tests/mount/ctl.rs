@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -191,7 +192,9 @@ fn top_goes_on_until_q_and_leaves_the_terminal_as_it_was() {
     );
     let (mut seen, mut bytes) = (Vec::new(), [0; 4096]);
     let frames = |seen: &[u8]| String::from_utf8_lossy(seen).matches("sessions").count();
+    let until = Instant::now() + PATIENCE;
     while frames(&seen) < 3 {
+        assert!(Instant::now() < until, "{}", String::from_utf8_lossy(&seen));
         let read = screen.read(&mut bytes).expect("more of it");
         assert!(read > 0, "{}", String::from_utf8_lossy(&seen));
         seen.extend_from_slice(&bytes[..read]);
