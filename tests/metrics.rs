@@ -128,6 +128,20 @@ fn what_is_counted_rises_with_sessions_and_goes_on_when_the_worker_dies() {
         (now("worker_starts_total", ""), now("worker_up", "")),
         (2.0, 1.0)
     );
+
+    let point = mount.path().to_str().expect("UTF-8");
+    let (code, said) = ctl(&["upgrade", point]);
+    assert_eq!(code, Some(0), "{said}");
+    let text = metrics(&mount);
+    let now = |name: &str, labels: &str| sample(&text, &format!("listindexfs_{name}"), labels);
+    assert_eq!(now("gate_checks_total", "outcome=\"claim\""), 5.0);
+    assert_eq!(now("upgrades_total", "result=\"done\""), 1.0);
+    assert_eq!(now("takeovers_total", ""), 2.0);
+    assert_eq!(
+        now("worker_deaths_total", "cause=\"killed\""),
+        1.0,
+        "that was no death"
+    );
     drop(sessions);
     eventually("nothing is open any more", || {
         (count(&mount, "open_files", "") == 0.0).then_some(())

@@ -264,6 +264,34 @@ mod tests {
     }
 
     #[test]
+    fn what_its_threads_do_and_whether_its_server_is_silent_is_counted() {
+        let stats = Arc::new(Stats::default());
+        let pools = Pools::new(Arc::clone(&stats));
+        let pool = pools.of("/nfs".into());
+        let now = |field| stats.read().nfs[0].get(field);
+        let (begun, running) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        pool.run(move || {
+            begun.send(()).unwrap();
+            let _ = ends.recv();
+        });
+        running.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!((now(Field::Busy), now(Field::Queued)), (1, 0));
+        drop(end);
+        while now(Field::Busy) > 0 {
+            std::thread::yield_now();
+        }
+        for _ in 0..2 {
+            pools.silent(&pool);
+        }
+        assert_eq!(now(Field::Silences), 1);
+        assert!(now(Field::SilentSince) > 0);
+        pools.answers(|| Arc::clone(&pool));
+        assert_eq!((now(Field::SilentSince), now(Field::Silences)), (0, 1));
+        assert_eq!(stats.read().nfs[0].mount, "/nfs");
+    }
+
+    #[test]
     fn a_panic_costs_no_thread() {
         let pools = Pools::default();
         let (done, finished) = mpsc::channel();
