@@ -1,6 +1,7 @@
 //! INDEX, the user's index directory on NFS: reached with his own credentials, beneath the
 //! administrator's part of the path, through no symbolic link, and with no descriptor kept.
 
+mod change;
 pub mod creds;
 pub mod dir;
 pub mod guard;
