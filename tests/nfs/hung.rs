@@ -239,6 +239,50 @@ fn who_has_moved_is_dropped_though_another_server_is_dead() {
     assert!(log(&servers.user(1, 100)).exists(), "he has not moved");
 }
 
+/// Users of both servers are given back. Those of the server that is dead are here still, and are told of; those of the other go, and
+/// who logs in meanwhile does not wait.
+#[test]
+#[ignore = "runs in the NFS guest"]
+fn who_is_given_back_does_not_wait_for_another_server() {
+    let servers = Servers::new("");
+    let mount = servers.options("5s").option("moved_rate=off").mount();
+    let users: Vec<String> = (0..8)
+        .flat_map(|n| [servers.user(2, n), servers.user(1, n)])
+        .collect();
+    for user in &users {
+        eventually("served", || succeeds(&mount, user).then_some(()));
+    }
+    let log = |root: PathBuf, user: &str| {
+        let (name, domain) = user.split_once('@').expect("a domain");
+        root.join(domain).join(name).join(LOG)
+    };
+    let here = |user: &str| log(mount.backing().to_owned(), user).exists();
+    let given = |user: &str| {
+        let (name, domain) = user.split_once('@').expect("a domain");
+        let export = if domain == "nfs-a" {
+            "/srv/nfs"
+        } else {
+            "/srv/nfs2"
+        };
+        let index = PathBuf::from(export).join(&servers.name).join(name);
+        index.join(LOG).exists()
+    };
+    let (ill, well): (Vec<_>, Vec<_>) = users.iter().partition(|user| user.ends_with("nfs2-a"));
+    let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);
+    let (code, report) = mount.drain(&["--stock", "--within", "1s"]);
+    assert_eq!(code, Some(75), "{report}");
+    assert_eq!([&report["given_back"], &report["left"]], [8, 8], "{report}");
+    assert_eq!(report["users"][0]["outcome"], "running", "{report}");
+    assert!(well.iter().all(|user| given(user) && !here(user)));
+    assert!(ill.iter().all(|user| here(user)));
+    assert!(succeeds(&mount, &servers.user(1, 100)), "{}", mount.log());
+    drop(cut);
+    wait_for_server();
+    let (code, report) = mount.drain(&["--stock", "--within", "1h"]);
+    assert_eq!((code, &report["left"]), (Some(0), &0.into()), "{report}");
+    assert!(users.iter().all(|user| given(user) && !here(user)));
+}
+
 /// With `softerr` the client answers from its cache when the server is gone, and calls that the truth.
 #[test]
 #[ignore = "runs in the NFS guest"]

@@ -169,6 +169,16 @@ impl Mount {
         process::Family::of(supervisor).alive().next()
     }
 
+    /// Has everybody go, as `listindexctl drain` with these arguments and `--json` does; its exit code and report.
+    pub fn drain(&self, args: &[&str]) -> (Option<i32>, serde_json::Value) {
+        let mut command = Command::new(tool());
+        command.arg("drain").args(args).arg("--json");
+        let output = process::output(command.arg(self.path()), LIMIT).expect("it ends");
+        let report = serde_json::from_slice(&output.stdout);
+        let report = report.unwrap_or_else(|e| panic!("{e}: {}", process::said(&output)));
+        (output.status.code(), report)
+    }
+
     /// Whether the daemon has ended, by itself or killed.
     pub fn has_died(&mut self) -> bool {
         self.daemon.as_mut().is_none_or(process::has_died)

@@ -77,15 +77,9 @@ impl Site {
             .any(|pid| process::open_files(pid).contains(&log))
     }
 
-    /// Has everybody go, as `listindexctl drain` with these arguments and `--json` does; its exit code and report.
+    /// See [`Mount::drain`].
     pub fn drain(&self, args: &[&str]) -> (Option<i32>, serde_json::Value) {
-        let mut tool = Command::new(super::mount::tool());
-        tool.arg("drain").args(args).arg("--json");
-        tool.arg(self.mount.path());
-        let output = process::output(&mut tool, super::LIMIT).expect("it ends");
-        let report = serde_json::from_slice(&output.stdout);
-        let report = report.unwrap_or_else(|e| panic!("{e}: {}", process::said(&output)));
-        (output.status.code(), report)
+        self.mount.drain(args)
     }
 
     /// Opens the log through the mount and reads it, as a mail process would. `None` if that hangs.
