@@ -352,7 +352,7 @@ fn hosts_are_mounted_anew_while_users_migrate() {
 }
 
 /// Users are given back to stock backends, from hosts that do not look for what those leave.
-/// STATES0 states; large LARGE0.
+/// 380,000 states; large LARGE0.
 #[test]
 fn users_are_given_back() {
     let small = Rules {
@@ -375,7 +375,7 @@ fn users_are_given_back() {
 }
 
 /// Users are given back, and come again.
-/// STATES1 states; large LARGE1.
+/// 34,000 states; large LARGE1.
 #[test]
 fn users_are_given_back_and_migrate() {
     let small = Rules {
@@ -397,7 +397,7 @@ fn users_are_given_back_and_migrate() {
 }
 
 /// One host migrates and the other does not; sessions linger.
-/// STATES2 states; large LARGE2.
+/// 170,000 states; large LARGE2.
 #[test]
 fn users_are_given_back_and_one_host_migrates() {
     let small = Rules {
@@ -417,7 +417,7 @@ fn users_are_given_back_and_one_host_migrates() {
 }
 
 /// Everything fails at any step.
-/// STATES3 states; large LARGE3.
+/// 31,000 states; large LARGE3.
 #[test]
 fn nfs_fails_while_users_are_given_back() {
     let small = Rules {
