@@ -49,6 +49,15 @@ struct Args {
     host_name: Option<String>,
 }
 
+/// The command line as people write it, for what completes it.
+pub(crate) fn command() -> clap::Command {
+    let all = <Args as clap::CommandFactory>::command();
+    let shown = all.get_arguments().filter(|arg| !arg.is_hide_set());
+    clap::Command::new("listindexfs")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(shown.cloned())
+}
+
 /// Parses, runs, and gives the exit code. A failure is one line on standard error.
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {

@@ -3,6 +3,7 @@
 mod bounded;
 mod check;
 mod clean;
+mod completions;
 mod counted;
 mod drain;
 mod level;
@@ -87,6 +88,8 @@ enum Command {
         #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = humantime::parse_duration)]
         within: Duration,
     },
+    /// Prints what SHELL completes
+    Completions(completions::Args),
 }
 
 /// Parses, runs, and gives the exit code. A failure is one line on standard error.
@@ -105,7 +108,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: Command) -> Result<Exit, Failure> {
-    if !rustix::process::geteuid().is_root() {
+    let anybody = matches!(command, Command::Completions(_));
+    if !anybody && !rustix::process::geteuid().is_root() {
         return Err(Failure::usage("only root can do this: run it as root"));
     }
     match command {
@@ -125,6 +129,7 @@ fn run(command: Command) -> Result<Exit, Failure> {
         Command::Unmount { mountpoint, within } => {
             point::unmount(&mounts::find(mountpoint.as_deref())?, within)
         }
+        Command::Completions(args) => completions::run(&args),
     }
 }
 
