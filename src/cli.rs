@@ -96,7 +96,7 @@ fn run(args: &Args) -> Result<(), Failure> {
     };
     if args.foreground || args.debug {
         logging::to_stderr(args.debug);
-        daemon::serve(config, invocation, &mut background::Caller::None)
+        daemon::serve(config, invocation, &mut background::Caller::in_foreground())
     } else {
         background::run(|caller| {
             logging::to_syslog();

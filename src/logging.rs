@@ -5,6 +5,7 @@
 //!
 //! What is logged can be changed while the program runs: [`set`].
 
+use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -64,7 +65,23 @@ fn begin(usual: &str, syslog: Option<Mutex<Option<Connection>>>) {
 fn logger(filter: &str) -> env_logger::Logger {
     let mut builder = env_logger::Builder::new();
     builder.parse_filters(filter).format_timestamp(None);
+    // journald takes the level from the number in front (sd-daemon(3)).
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        builder.format(|out, record| {
+            writeln!(out, "<{}>{}", severity(record.level()), record.args())
+        });
+    }
     builder.build()
+}
+
+/// As syslog(3) counts.
+fn severity(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
 }
 
 /// From now on this is logged, written as in `RUST_LOG`; `None`: what is usual. Gives what holds now.

@@ -109,6 +109,29 @@ fn named_dir(site: &Site, name: &str) -> PathBuf {
     site.mount.path().join(domain).join(local)
 }
 
+/// The daemon sets modes with its own rights, and takes the bit away where it lacks CAP_FSETID.
+#[test]
+fn a_directory_keeps_the_bit_of_its_group() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mount = Options::new(&lab, "a").layout("%u").mount();
+    let script =
+        "mkdir \"$1\" && chmod 2770 \"$1\" && mkdir \"$1/below\" && stat -c %a \"$1\" \"$1/below\"";
+    let mut command = as_user(UID, UID, "sh");
+    command
+        .args(["-c", script, "sh"])
+        .arg(mount.path().join("alice"));
+    let said = output(&mut command, LIMIT).expect("a hang");
+    assert_eq!(
+        said.stdout,
+        b"2770\n2755\n",
+        "{}",
+        support::process::said(&said)
+    );
+}
+
 #[test]
 fn five_uids_in_one_bucket() {
     if lacks(&[ROOT, DOVECOT, FUSE]) {

@@ -4,9 +4,13 @@
 //! process forks before it does anything, the child does the work and reports through a pipe, and
 //! the parent says what the child said.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -20,9 +24,16 @@ pub enum Caller {
     None,
     /// The parent, at the other end of this pipe.
     Waiting(File),
+    /// A service manager, at this socket: see sd_notify(3).
+    Manager(OsString),
 }
 
 impl Caller {
+    /// In the foreground a service manager waits, if one has said so.
+    pub fn in_foreground() -> Self {
+        std::env::var_os("NOTIFY_SOCKET").map_or(Self::None, Self::Manager)
+    }
+
     /// Reports that the mount answers, after letting go of the caller's terminal and pipes:
     /// whoever reads the caller's output to its end is not to wait for a daemon.
     ///
@@ -30,6 +41,7 @@ impl Caller {
     pub fn ready(&mut self) -> io::Result<()> {
         match std::mem::replace(self, Self::None) {
             Self::None => Ok(()),
+            Self::Manager(socket) => tell_manager(&socket),
             Self::Waiting(mut pipe) => {
                 let_go_of_stdio()?;
                 pipe.write_all(&[Exit::Success.code()])
@@ -40,7 +52,7 @@ impl Caller {
     /// Reports why there will be no mount. Whether somebody was there to be told.
     fn failed(&mut self, failure: &Failure) -> bool {
         match std::mem::replace(self, Self::None) {
-            Self::None => false,
+            Self::None | Self::Manager(_) => false,
             Self::Waiting(mut pipe) => {
                 let mut report = vec![failure.exit.code()];
                 report.extend_from_slice(failure.to_string().as_bytes());
@@ -91,6 +103,17 @@ fn leave() -> Result<(), Failure> {
     left.map_err(|error| Failure::system(format!("cannot leave the caller's session: {error}")))
 }
 
+/// A name that begins with `@` is in the abstract namespace.
+fn tell_manager(socket: &OsStr) -> io::Result<()> {
+    let name = socket.as_bytes();
+    let address = match name.strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(socket)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address)?;
+    Ok(())
+}
+
 fn let_go_of_stdio() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
@@ -130,6 +153,32 @@ mod tests {
         assert_eq!(read_report(b"\x20/m: no"), Err(failure));
         let died = read_report(b"").expect_err("no report");
         assert_eq!(died.exit, Exit::System);
+    }
+
+    #[test]
+    fn a_service_manager_is_told() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("notify");
+        let hidden = format!("listindexfs-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&hidden).expect("a name");
+        let sockets = [
+            (UnixDatagram::bind(&path), path.into_os_string()),
+            (
+                UnixDatagram::bind_addr(&address),
+                format!("@{hidden}").into(),
+            ),
+        ];
+        for (socket, name) in sockets {
+            let mut caller = Caller::Manager(name);
+            caller.ready().expect("told");
+            let mut said = [0; 16];
+            let length = socket
+                .and_then(|socket| socket.recv(&mut said))
+                .expect("a word");
+            assert_eq!(&said[..length], b"READY=1");
+        }
+        let gone = Caller::Manager("/no/manager".into()).ready();
+        gone.expect_err("nobody is there");
     }
 
     #[test]

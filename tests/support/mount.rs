@@ -225,7 +225,7 @@ impl Mount {
             .append(true)
             .open(&self.how.log)
             .expect("the daemon's log");
-        let mut command = process::tied(&self.how.program);
+        let mut command = process::confined(&self.how.program);
         command.arg(&self.how.backing).arg(&self.how.point).args([
             "-f",
             "-o",

@@ -17,13 +17,39 @@ const SOON: Duration = Duration::from_secs(5);
 
 type Order = (Command, Sender<io::Result<Child>>);
 
+const SETPRIV: &str = "/usr/bin/setpriv";
+
 /// A command that gets SIGTERM when this program dies, if the system has `setpriv`.
 pub fn tied(program: impl AsRef<OsStr>) -> Command {
-    if !Path::new("/usr/bin/setpriv").exists() {
+    with_setpriv(&["--pdeathsig", "TERM"], program)
+}
+
+/// The same with no other capabilities than the unit leaves.
+pub fn confined(program: impl AsRef<OsStr>) -> Command {
+    let unit = include_str!("../../mount/listindexfs@.service");
+    let mut settings = unit.lines();
+    let names = settings.find_map(|line| line.strip_prefix("CapabilityBoundingSet="));
+    let names = names.expect("capabilities").to_lowercase();
+    let bounds = names.replace("cap_", "+").replace(' ', ",");
+    let bounds = format!("--bounding-set=-all,{bounds}");
+    with_setpriv(
+        &[
+            "--pdeathsig",
+            "TERM",
+            "--no-new-privs",
+            "--inh-caps=-all",
+            &bounds,
+        ],
+        program,
+    )
+}
+
+fn with_setpriv(options: &[&str], program: impl AsRef<OsStr>) -> Command {
+    if !Path::new(SETPRIV).exists() {
         return Command::new(program);
     }
-    let mut command = Command::new("/usr/bin/setpriv");
-    command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+    let mut command = Command::new(SETPRIV);
+    command.args(options).arg("--").arg(program);
     command
 }
 

@@ -240,6 +240,58 @@ fn check_finds_all_in_order() {
     }
 }
 
+/// What a line of fstab does, as a unit.
+#[test]
+fn the_sample_of_a_mount_unit_mounts() {
+    if lacks(&[ROOT, FUSE, DOVECOT, SYSTEMD]) {
+        return;
+    }
+    let guest = Guest::boot();
+    let sample = include_str!("../../mount/run-listindex.mount.sample");
+    let sample = sample
+        .replace(
+            "index=/nfs/idx/%%2.256Nu/%%u",
+            "index=/srv/idx/%%u,index_fs=any",
+        )
+        .replace("=/nfs ", "=/srv ");
+    let put = "mkdir -p /srv/idx; printf %s \"$1\" >/etc/systemd/system/run-listindex.mount; systemctl daemon-reload";
+    guest.run(&["sh", "-c", put, "sh", &sample]);
+    guest.run(&["systemctl", "enable", "--now", "run-listindex.mount"]);
+    let said = guest.run(&["listindexctl", "status"]);
+    assert!(said.contains("/run/listindex"), "{said}");
+    let options = guest.run(&["cat", "/var/lib/listindexfs/.listindexfs/options"]);
+    assert!(options.contains("index=/srv/idx/%u"), "{options}");
+    guest.run(&["systemctl", "stop", "run-listindex.mount"]);
+    let mounts = guest.run(&["cat", "/proc/mounts"]);
+    assert!(!mounts.contains(" fuse.listindexfs "), "{mounts}");
+}
+
+/// What it may do is bounded, and yet its mount is everybody's.
+#[test]
+fn it_is_confined_but_for_its_mounts() {
+    let Some(host) = Host::new() else { return };
+    let namespace = |pid: &str| {
+        let file = format!("/proc/{pid}/ns/mnt");
+        host.guest.run(&["readlink", &file])
+    };
+    assert_eq!(namespace(&host.supervisor), namespace("1"));
+    let worker = host.worker();
+    for pid in [&host.supervisor, &worker] {
+        let status = host.guest.run(&["cat", &format!("/proc/{pid}/status")]);
+        for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapBnd:\t00000000002011df"] {
+            assert!(status.lines().any(|is| is == line), "{line}\n{status}");
+        }
+    }
+    let said = host
+        .guest
+        .run(&["systemd-analyze", "security", "--no-pager", UNIT]);
+    let overall = said.lines().last().unwrap_or_default();
+    eprintln!("{overall}");
+    let figure = overall.split(": ").nth(1);
+    let figure = figure.and_then(|rest| rest.split(' ').next()?.parse::<f32>().ok());
+    assert!(figure.is_some_and(|figure| figure <= 5.0), "{said}");
+}
+
 #[test]
 fn systemd_understands_the_units() {
     if lacks(&[SYSTEMD]) {
