@@ -1,10 +1,11 @@
-# boot.sh DIR: systemd as pid 1 over a copy of this machine's root that vanishes with it. Run as the first process of a pid,
-# mount, network, UTS, IPC and cgroup namespace of its own.
+# boot.sh DIR LOWER: systemd as pid 1 over a copy of LOWER, this machine's root or another, that vanishes with it. Run as the
+# first process of a pid, mount, network, UTS, IPC and cgroup namespace of its own.
 set -eu
 dir=$1
+lower=$2
 root=$dir/root
 mkdir "$dir/upper" "$dir/work" "$root"
-mount -t overlay overlay -o "lowerdir=/,upperdir=$dir/upper,workdir=$dir/work" "$root"
+mount -t overlay overlay -o "lowerdir=$lower,upperdir=$dir/upper,workdir=$dir/work" "$root"
 mount -t proc proc "$root/proc"
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,bind,ro "$root/proc/sys"
@@ -25,8 +26,7 @@ ln -s /proc/self/fd "$root/dev/fd"
 mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 # What this machine starts is none of ours.
 rm -rf "$root"/etc/systemd/system/* "$root"/etc/fstab
-cp -a "$dir/etc/." "$root/etc/"
-cp "$dir"/sbin/* "$root/usr/local/sbin/"
+cp -a "$dir/over/." "$root/"
 # Not a first boot.
 echo 0123456789abcdef0123456789abcdef >"$root/etc/machine-id"
 mkdir -p "$root/old"

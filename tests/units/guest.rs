@@ -1,10 +1,11 @@
-//! A systemd of a test's own, with this machine's programs and files as they are and what it changes of them in memory.
+//! A systemd of a test's own, with the programs and files of this machine, or of another Debian, as they are and what it changes
+//! of them in memory.
 //!
-//! It is pid 1 of namespaces, over an overlay of `/`. Killing it ends all that it has started.
+//! It is pid 1 of namespaces, over an overlay. Killing it ends all that it has started.
+#![allow(dead_code, reason = "every test program uses another part")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -37,8 +38,13 @@ fn cgroup2() -> PathBuf {
 }
 
 impl Guest {
-    /// Boots one with both programs, the units, and a Dovecot whose list index is in the mount.
+    /// Boots this machine with both programs, the units, and a Dovecot whose list index is in the mount.
     pub fn boot() -> Self {
+        Self::boot_over("/".as_ref(), set_up)
+    }
+
+    /// Boots what is in the directory `lower`, with the files over it that `set_up` puts into a directory.
+    pub fn boot_over(lower: &Path, set_up: impl FnOnce(&Path)) -> Self {
         let dir = tempfile::Builder::new().prefix("lidx-guest-").tempdir();
         let dir = dir.expect("a directory").keep();
         process::run(
@@ -46,12 +52,16 @@ impl Guest {
                 .args(["-t", "tmpfs", "guest"])
                 .arg(&dir),
         );
-        set_up(&dir);
+        let over = dir.join("over");
+        fs::create_dir(&over).expect("mkdir");
+        set_up(&over);
+        let enter = ["-type", "d", "-exec", "chmod", "755", "{}", "+"];
+        process::run(Command::new("find").arg(&over).args(enter));
         let name = dir.file_name().expect("a name");
         let cgroup = cgroup2().join(name);
         fs::create_dir(&cgroup).expect("a cgroup");
         fs::write(dir.join("boot.sh"), BOOT).expect("boot.sh");
-        let unshare = start(&dir, &cgroup);
+        let unshare = start(&dir, &cgroup, lower);
         let init = eventually("it has begun", || {
             let children = format!("/proc/{0}/task/{0}/children", unshare.id());
             let pid = fs::read_to_string(children).ok()?.trim().parse().ok()?;
@@ -147,12 +157,12 @@ impl Guest {
 }
 
 /// Starts it in a cgroup. It is killed when this program dies; unshare(1) takes no notice of SIGTERM.
-fn start(dir: &Path, cgroup: &Path) -> Child {
-    let enter = "echo $$ >\"$1/cgroup.procs\"; dir=$2; exec unshare --mount --propagation private --pid --fork --kill-child \
-                 --uts --ipc --net --cgroup sh \"$dir/boot.sh\" \"$dir\"";
+fn start(dir: &Path, cgroup: &Path, lower: &Path) -> Child {
+    let enter = "echo $$ >\"$1/cgroup.procs\"; dir=$2; lower=$3; exec unshare --mount --propagation private --pid --fork --kill-child \
+                 --uts --ipc --net --cgroup sh \"$dir/boot.sh\" \"$dir\" \"$lower\"";
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--", "sh", "-c", enter, "sh"]);
-    command.args([cgroup, dir]);
+    command.args([cgroup, dir, lower]);
     let log = fs::File::create(dir.join("log")).expect("log");
     let also = log.try_clone().expect("dup");
     command.stdin(Stdio::null()).stdout(log).stderr(also);
@@ -226,21 +236,25 @@ impl Drop for Session {
     }
 }
 
-/// What is put over this machine's files: `etc` and `sbin` of the guest.
-fn set_up(dir: &Path) {
-    let put = |path: &str, text: &str| {
-        let path = dir.join("etc").join(path);
-        fs::create_dir_all(path.parent().expect("above")).expect("mkdir");
-        fs::write(path, text).expect("written");
-    };
+/// Writes a file below a directory.
+pub fn put(dir: &Path, path: &str, text: &str) {
+    let path = dir.join(path);
+    fs::create_dir_all(path.parent().expect("above")).expect("mkdir");
+    fs::write(path, text).expect("written");
+}
+
+/// What is put over this machine's files.
+fn set_up(over: &Path) {
+    let put = |path: &str, text: &str| put(&over.join("etc"), path, text);
     let shared = |name: &str| fs::read_to_string(Path::new(SHARED).join(name)).expect(name);
-    fs::create_dir(dir.join("sbin")).expect("mkdir");
+    let sbin = over.join("usr/local/sbin");
+    fs::create_dir_all(&sbin).expect("mkdir");
     for program in [
         env!("CARGO_BIN_EXE_listindexfs"),
         env!("CARGO_BIN_EXE_listindexctl"),
     ] {
         let name = Path::new(program).file_name().expect("a name");
-        fs::copy(program, dir.join("sbin").join(name)).expect("a copy");
+        fs::copy(program, sbin.join(name)).expect("a copy");
     }
     let unit = "systemd/system/listindexfs@.service";
     put(unit, &shared("listindexfs@.service"));
@@ -263,8 +277,4 @@ fn set_up(dir: &Path) {
     let backing = "tmpfs /var/lib/listindexfs tmpfs size=64m,nr_inodes=16k,mode=0700 0 0\n";
     put("fstab", backing);
     put("dovecot/dovecot.conf", include_str!("dovecot.conf"));
-    // Those of the machine may not be entered by all.
-    for path in ["etc", "sbin"] {
-        fs::set_permissions(dir.join(path), fs::Permissions::from_mode(0o755)).expect("chmod");
-    }
 }
