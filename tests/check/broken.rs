@@ -57,7 +57,7 @@ use crate::host::{lacks, run};
 #[case::another_lock("more='lock_method = flock'; build", "error settings", &["lock_method=flock, and /srv/li has lock_method=fcntl", "say lock_method=flock there"], &[])]
 #[case::a_dotlock_that_cannot_be_made("options=$options,lock_method=dotlock; more='lock_method = dotlock'; mail=$mail:VOLATILEDIR=/srv/v/%u; build", "warning settings", &["lock_method=dotlock with VOLATILEDIR", "take VOLATILEDIR out"], &[])]
 #[case::mail_is_roots("userdb='driver = static \n args = uid=root gid=root home=/srv/mail/%u'; build", "warning uids", &["uid=root", "give the mail a user of its own"], &[])]
-#[case::dovecot_does_not_see_the_mount("mounted() { :; }; build; mkdir /srv/run; unshare --mount --propagation private dovecot; p=$(cat /srv/run/master.pid); trap 'kill $p; gone $p; umount -l /srv/li' EXIT; listindexfs /srv/b /srv/li -o \"$options\"", "error namespaces", &["does not see what is mounted on /srv/li", "restart it, and start it after the mount"], &[])]
+#[case::dovecot_does_not_see_the_mount("mounted() { :; }; build; mkdir /srv/run; unshare --mount --propagation private dovecot >/dev/null 2>&1; until [ -s /srv/run/master.pid ]; do sleep .1; done; p=$(cat /srv/run/master.pid); trap 'kill $p; gone $p; umount -l /srv/li' EXIT; listindexfs /srv/b /srv/li -o \"$options\"", "error namespaces", &["does not see what is mounted on /srv/li", "restart it, and start it after the mount"], &[])]
 fn is_found_with_its_mend(
     #[case] case: &str,
     #[case] expected: &str,
