@@ -67,9 +67,8 @@ fn logger(filter: &str) -> env_logger::Logger {
     builder.parse_filters(filter).format_timestamp(None);
     // journald takes the level from the number in front (sd-daemon(3)).
     if std::env::var_os("JOURNAL_STREAM").is_some() {
-        builder.format(|out, record| {
-            writeln!(out, "<{}>{}", severity(record.level()), record.args())
-        });
+        builder
+            .format(|out, record| writeln!(out, "<{}>{}", severity(record.level()), record.args()));
     }
     builder.build()
 }

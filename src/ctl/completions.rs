@@ -37,8 +37,6 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn what_is_hidden_is_not_completed() {
         let command = crate::cli::command();

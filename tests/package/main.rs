@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use guest::{Guest, put};
-use support::{FUSE, ROOT, SYSTEMD, VM, eventually, lacks, process};
+use support::{DEBIAN, FUSE, ROOT, SYSTEMD, eventually, lacks, process};
 
 const UNIT: &str = "listindexfs@main.service";
 const POINT: &str = "/run/listindex";
@@ -55,7 +55,7 @@ struct Host(Guest);
 
 impl Host {
     fn boot(suite: &str, dovecot: &str) -> Option<Self> {
-        if lacks(&[ROOT, FUSE, SYSTEMD, VM]) {
+        if lacks(&[ROOT, FUSE, SYSTEMD, DEBIAN]) {
             return None;
         }
         let root = script("debian-root", &[suite]);

@@ -34,7 +34,7 @@ pub use lab::{GID, Lab, UID};
 pub use light::Light;
 pub use model::Model;
 pub use mount::Mount;
-pub use needs::{DOVECOT, FUSE, ROOT, SYSTEMD, VM, lacks};
+pub use needs::{DEBIAN, DOVECOT, FUSE, ROOT, SYSTEMD, VM, lacks};
 pub use site::Site;
 
 use std::time::{Duration, Instant};

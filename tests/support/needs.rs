@@ -27,6 +27,11 @@ pub const VM: Need = Need {
             .all(|tool| on_path(tool))
     },
 };
+/// What makes another Debian in a directory.
+pub const DEBIAN: Need = Need {
+    what: "debootstrap (scripts/test installs it)",
+    met: || on_path("debootstrap"),
+};
 /// A systemd that is pid 1 of a namespace, with a cgroup of its own.
 pub const SYSTEMD: Need = Need {
     what: "systemd and cgroup2",
