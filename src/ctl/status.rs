@@ -210,12 +210,16 @@ pub(super) fn waiting(of: &Wait) -> String {
     )
 }
 
-/// As `keep 12, claim 3`.
+/// Those that were, as `keep 12, claim 3`.
 pub(super) fn words(of: &[Counted]) -> String {
-    let words = of
-        .iter()
-        .map(|Counted { what, count }| format!("{what} {count}"));
-    words.collect::<Vec<_>>().join(", ")
+    let some = of.iter().filter(|counted| counted.count > 0);
+    let words: Vec<_> = some
+        .map(|Counted { what, count }| format!("{what} {count}"))
+        .collect();
+    match words.is_empty() {
+        true => "none".to_owned(),
+        false => words.join(", "),
+    }
 }
 
 fn ghosts(number: u64) -> String {
@@ -349,8 +353,7 @@ sessions    53210 served, 12 refused
 refused     symlink 2, timed_out 10
 hit rate    98.6 % of all looks at INDEX found what is here to be good; 160000
             more opens needed none
-outcomes    keep 51999, finish 0, pull 12, claim 700, adopt 0, unclaimed 0,
-            drain 0, refuse 0
+outcomes    keep 51999, pull 12, claim 700
 waiting     50 % up to 150 µs, 90 % up to 190 µs, 99 % up to 199 µs
 evicted     age 20, moved 3
 ghosts      2 sessions that were refused or lost their files: their users are

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::counted;
-use super::look::{BOLD, Column, DIM, Facts, Look, Table, age, clean, size, width_of};
+use super::look::{BOLD, Column, DIM, Facts, Look, Table, age, clean, count, size, width_of};
 use super::mounts::{self, Served};
 use super::screen::{self, Screen};
 use super::status::{room, servers, waiting, words};
@@ -143,16 +143,18 @@ fn frame(look: &Look, before: &Moment, now: &Moment, users: &[Big]) -> String {
         "waiting",
         figures.wait.as_ref().map_or("nobody".to_owned(), waiting),
     );
-    let wait = Wait::of(&now.reading.times(Cell::GateWait));
-    facts.more(wait.as_ref().map_or(String::new(), |wait| {
-        format!("{} since the mount", waiting(wait))
-    }));
+    if let Some(wait) = Wait::of(&now.reading.times(Cell::GateWait)) {
+        facts.add("in all", waiting(&wait));
+    }
     facts.add("requests", rate(requests(&between)));
     facts.add(
         "users",
         format!(
-            "{}, {} in use, {} files open, {} ghosts",
-            all.users, all.users_active, all.open_files, all.ghosts
+            "{}, {} in use, {} open, {}",
+            all.users,
+            all.users_active,
+            count(all.open_files, "file"),
+            count(all.ghosts, "ghost")
         ),
     );
     facts.add("room", room(&all));
@@ -293,7 +295,7 @@ mod tests {
 sessions  12.0/s served, 0.0/s refused
 checks    keep 10.0/s, claim 1.5/s
 waiting   50 % up to 150 µs, 90 % up to 190 µs, 99 % up to 199 µs
-          50 % up to 151 µs, 90 % up to 191 µs, 99 % up to 7.4 s since the mount
+in all    50 % up to 151 µs, 90 % up to 191 µs, 99 % up to 7.4 s
 requests  25.5/s
 users     1200, 0 in use, 0 files open, 0 ghosts
 room      24.0 MiB of 100.0 MiB (24 %)
