@@ -86,6 +86,8 @@ struct State {
     until: Instant,
     step: Drained,
     told: Instant,
+    /// The first of those of whom the backing cannot be used says what is wrong: they are tried again and again.
+    warned: bool,
     /// Those who could not be given back: they are not tried again.
     kept: HashSet<Node>,
     under_way: HashMap<PathBuf, usize>,
@@ -106,6 +108,7 @@ impl Run<'_> {
             until: Instant::now() + Duration::from_millis(self.wanted.within),
             step: Drained::default(),
             told: Instant::now(),
+            warned: false,
             kept: HashSet::new(),
             under_way: HashMap::new(),
             stuck: HashSet::new(),
@@ -160,7 +163,9 @@ impl Run<'_> {
                 if e.kind() == io::ErrorKind::BrokenPipe {
                     return Err(e);
                 }
-                log::warn!("cannot drop the list index of an idle user: {e}");
+                if !std::mem::replace(&mut state.warned, true) {
+                    log::warn!("cannot drop the list index of an idle user: {e}");
+                }
             }
             self.tell(state)?;
         }
