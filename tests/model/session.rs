@@ -100,7 +100,8 @@ impl Protocol {
         let session = s.sessions[n];
         let served = session.at == Life::Open;
         let ours = s.lasthost.by == By::Host(session.host);
-        let drops = served && !self.rules.migrate[usize::from(session.host)];
+        let is_ghost = session.ghost != Ghost::No;
+        let drops = served && !is_ghost && !self.rules.migrate[usize::from(session.host)];
         let limits = s.log.is_some() && !s.marked && !drops;
         match self.rules.promise {
             Promise::Kept if limits => ours && s.lasthost.stale && !is_being_claimed(s),
