@@ -4,7 +4,7 @@ use super::Template;
 use super::error::{ExpandError, Problem, TemplateError};
 use super::eval;
 use super::expr::{Op, Part, Var};
-use super::trace::{Form, Info, trace};
+use super::trace::{Case, Form, Info, trace};
 
 /// Names that the filesystem keeps for itself.
 const RESERVED: &[u8] = b".listindexfs";
@@ -165,16 +165,60 @@ impl Component {
     }
 }
 
-/// The components of a template, and whether it begins with a slash.
-pub(super) fn components(template: &Template) -> Result<(bool, Vec<Component>), TemplateError> {
+/// A path template, cut.
+pub(super) struct Cut {
+    /// Whether it begins with a slash, or with the home directory
+    pub absolute: bool,
+    pub components: Vec<Component>,
+    pub home: Option<Home>,
+}
+
+/// The place of the home directory in a path template: all directories of it come before the component of that number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Home {
+    pub at: usize,
+    pub part: Traced,
+}
+
+/// The components of a template.
+pub(super) fn components(template: &Template) -> Result<Cut, TemplateError> {
+    let mut home: Option<Home> = None;
     let mut out = vec![Component {
         column: 1,
         parts: Vec::new(),
     }];
     for (part, place) in template.parts.iter().zip(&template.places) {
+        let text = &template.text[place.bytes.clone()];
+        let after_home = home.as_ref().is_some_and(|home| home.at == out.len());
+        if after_home && !text.starts_with('/') {
+            let mend = "end the template there, or go on with `/`";
+            let what = "stands right behind the home directory";
+            let place = (place.column, text);
+            return Err(TemplateError::new(Problem::Path, place, what, mend));
+        }
         match part {
-            Part::Literal(_) => {
-                literal(&template.text[place.bytes.clone()], place.column, &mut out)
+            Part::Literal(_) => literal(text, place.column, &mut out),
+            Part::Home if home.is_some() => {
+                let what = "is the home directory for the second time";
+                let place = (place.column, text);
+                return Err(TemplateError::new(
+                    Problem::Path,
+                    place,
+                    what,
+                    "write it once",
+                ));
+            }
+            // It begins with a slash itself, so it ends the component before: `/nfs%h` is `/nfs/%h`.
+            Part::Home => {
+                if out
+                    .last()
+                    .is_some_and(|last| last.parts.is_empty() && last.column > 1)
+                {
+                    out.pop();
+                }
+                let at = out.len();
+                let part = home_part(place.column, text);
+                home = Some(Home { at, part });
             }
             Part::Var(var) => {
                 let trace = trace(var).map_err(|why| super::fails(var, why))?;
@@ -191,12 +235,33 @@ pub(super) fn components(template: &Template) -> Result<(bool, Vec<Component>), 
             }
         }
     }
-    let absolute = out.len() > 1 && out[0].parts.is_empty();
+    let begins_with_home = home.as_ref().is_some_and(|home| home.at == 1);
+    let absolute = out[0].parts.is_empty() && (out.len() > 1 || begins_with_home);
     if absolute {
         out.remove(0);
+        home.iter_mut().for_each(|home| home.at -= 1);
     }
     out.iter().try_for_each(Component::check)?;
-    Ok((absolute, out))
+    Ok(Cut {
+        absolute,
+        components: out,
+        home,
+    })
+}
+
+/// Userdb is asked for it by the whole name, in which the case of letters seldom matters.
+fn home_part(column: usize, text: &str) -> Traced {
+    let folded = Some(Case::Folded);
+    Traced {
+        column,
+        text: text.to_owned(),
+        form: Form::Other,
+        need: Info {
+            local: folded,
+            domain: folded,
+        },
+        var: None,
+    }
 }
 
 fn push(out: &mut [Component], part: Traced) {

@@ -42,6 +42,8 @@ impl Template {
             // `%{user}` is in both.
             _ if self.syntax == syntax => Some(self.text[place.bytes.clone()].to_owned()),
             (Part::Literal(text), _) => literal(text, syntax),
+            (Part::Home, Syntax::Old) => Some("%h".to_owned()),
+            (Part::Home, Syntax::New) => Some("%{home}".to_owned()),
             (Part::Var(var), Syntax::New) => new(var),
             (Part::Var(var), Syntax::Old) => old(var),
         });
@@ -62,7 +64,7 @@ impl Template {
 fn is_in_both(template: &Template) -> bool {
     let mut parts = template.parts.iter();
     parts.all(|part| match part {
-        Part::Literal(_) => true,
+        Part::Literal(_) | Part::Home => true,
         Part::Var(var) => var.text == "%{user}",
     })
 }

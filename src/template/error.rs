@@ -78,6 +78,12 @@ impl fmt::Display for TemplateError {
 /// A user name that a good template gives no (safe) path for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExpandError {
+    /// The template needs the home directory, and there is none.
+    #[error("the home directory is needed, which userdb tells")]
+    NoHome,
+    /// The home directory is none that a path can begin with.
+    #[error("the home directory {0}")]
+    BadHome(&'static str),
     /// There is no user without a name.
     #[error("the user name is empty")]
     EmptyName,
@@ -100,6 +106,9 @@ pub enum ExpandError {
     /// A component would be `.` or `..`.
     #[error("directory {0} of the path would be `.` or `..`")]
     Dots(usize),
+    /// No system call takes a path of that length.
+    #[error("the path would be longer than 4095 bytes")]
+    TooLongAPath,
     /// A component would contain a `/`.
     #[error("directory {0} of the path would contain a `/`")]
     Slash(usize),

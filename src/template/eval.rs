@@ -15,6 +15,8 @@ pub(super) fn expand(parts: &[Part], user: &[u8]) -> Result<Vec<u8>, ExpandError
         match part {
             Part::Literal(text) => out.extend_from_slice(text),
             Part::Var(var) => out.extend(variable(var, user)?),
+            // No argument of a filter has it, and an index template is expanded by its components.
+            Part::Home => return Err(ExpandError::NoHome),
         }
     }
     Ok(out)

@@ -9,6 +9,8 @@ pub(super) type Parts = Vec<Part>;
 pub(super) enum Part {
     Literal(Vec<u8>),
     Var(Var),
+    /// The user's home directory, in an index template only
+    Home,
 }
 
 /// One `%…` of a template.

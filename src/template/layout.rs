@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-use super::component::{Component, complaint, components};
+use super::component::{Component, Cut, complaint, components};
 use super::error::{ExpandError, Problem, TemplateError};
 use super::inverse::Inverse;
 use super::trace::{Form, Info};
@@ -48,7 +48,11 @@ impl Layout {
     /// [`check_pair`](super::check_pair) sees to it that INDEX needs no more.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let template = Template::parse(text)?;
-        let (absolute, levels) = components(&template)?;
+        let Cut {
+            absolute,
+            components: levels,
+            ..
+        } = components(&template)?;
         if absolute {
             let mend = "leave the first `/` out: it is below the mount point";
             return Err(TemplateError::new(

@@ -26,7 +26,7 @@ mod v23;
 mod v24;
 
 pub use error::{ExpandError, Problem, TemplateError};
-pub use index::{IndexTemplate, check_pair};
+pub use index::{Expanded, IndexTemplate, check_pair, home_names, tells_the_name};
 pub use layout::{DirPlace, Layout, LevelKind};
 pub use scan::Syntax;
 pub use user::User;
@@ -34,7 +34,7 @@ pub use user::User;
 use std::ops::Range;
 
 use expr::{Part, Parts, Var};
-use scan::{Kind, column};
+use scan::{Kind, Piece, column};
 
 /// Longer templates are refused.
 const MAX_LEN: usize = 4096;
@@ -61,11 +61,29 @@ impl Template {
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         check_text(text)?;
         let (pieces, syntax) = scan::scan(text)?;
+        Self::of(text, syntax, pieces, |_| false)
+    }
+
+    /// The same, with `%h`, `%{home}` or `~/` at the beginning standing for the user's home directory.
+    fn parse_with_home(text: &str) -> Result<Self, TemplateError> {
+        check_text(text)?;
+        let (mut pieces, syntax) = scan::scan(text)?;
+        scan::cut_tilde(&mut pieces);
+        Self::of(text, syntax, pieces, |piece| piece.is_home())
+    }
+
+    fn of(
+        text: &str,
+        syntax: Syntax,
+        pieces: Vec<Piece<'_>>,
+        is_home: impl Fn(&Piece<'_>) -> bool,
+    ) -> Result<Self, TemplateError> {
         let mut parts = Parts::new();
         let mut places = Vec::new();
         for piece in pieces {
             let column = column(text, piece.at);
             let part = match (piece.kind, syntax) {
+                _ if is_home(&piece) => Part::Home,
                 (Kind::Literal, _) => Part::Literal(piece.raw.into()),
                 (Kind::Escaped, _) => Part::Literal(b"%{".to_vec()),
                 (Kind::Old, _) | (Kind::Bare, Syntax::Old) => v23::variable(piece.raw, column)?,

@@ -86,23 +86,26 @@ const PREFIXES: [&str; 11] = [
     "ldap",
 ];
 
-/// What to write instead of a variable that is not ours to know.
+/// What to write instead of the home directory, and of a variable that is not ours to know.
+const HOME: &str = "in index= write it as it is, %h or %{home}, and nowhere else";
 const MEND: &str = "only what the user name gives can be used: %u, %n, %d, or in 2.4 %{user}, %{user | username}, %{user | domain}";
 
 /// The error for a variable that [`from_name`] does not know, named `name` and written as in `place`.
 pub(super) fn refuse(name: &str, place: (usize, &str)) -> TemplateError {
     if let Some((_, meaning)) = LETTERS.iter().find(|(letter, _)| *letter == name) {
+        let mend = if name == "h" { HOME } else { MEND };
         return TemplateError::new(
             Problem::NotFromName,
             place,
             format!("is {meaning}, which the user name does not tell"),
-            MEND,
+            mend,
         );
     }
     let prefix = name.split_once(':').map_or("", |(prefix, _)| prefix);
     if LONG.contains(&name) || PREFIXES.contains(&prefix) {
         let what = format!("needs %{{{name}}}, which the user name does not tell");
-        return TemplateError::new(Problem::NotFromName, place, what, MEND);
+        let mend = if name == "home" { HOME } else { MEND };
+        return TemplateError::new(Problem::NotFromName, place, what, mend);
     }
     let known = ["user", "username", "domain"].into_iter().chain(LONG);
     let mend = nearest(name, known).map_or_else(

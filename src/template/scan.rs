@@ -21,6 +21,30 @@ pub(super) struct Piece<'a> {
     pub kind: Kind,
 }
 
+impl Piece<'_> {
+    /// Whether it stands for the home directory, where that is known: `%h`, `%{home}`, or a `~` cut off by [`cut_tilde`].
+    pub fn is_home(&self) -> bool {
+        match self.kind {
+            Kind::Old => self.raw == "%h",
+            Kind::Bare => self.raw == "%{home}",
+            Kind::Literal => self.at == 0 && self.raw == "~",
+            Kind::Escaped | Kind::New => false,
+        }
+    }
+}
+
+/// Has a `~` at the beginning be a piece of its own where it stands for the home directory: `~/…`, or nothing else.
+pub(super) fn cut_tilde(pieces: &mut Vec<Piece<'_>>) {
+    let Some(first) = pieces.first().copied() else {
+        return;
+    };
+    if first.kind == Kind::Literal && first.raw.starts_with("~/") {
+        let (raw, kind) = (&first.raw[1..], first.kind);
+        pieces[0].raw = &first.raw[..1];
+        pieces.insert(1, Piece { at: 1, raw, kind });
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Stands for itself

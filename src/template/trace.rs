@@ -119,7 +119,7 @@ fn need(parts: &[Part]) -> Result<Info, String> {
     parts
         .iter()
         .try_fold(Info::default(), |sum, part| match part {
-            Part::Literal(_) => Ok(sum),
+            Part::Literal(_) | Part::Home => Ok(sum),
             Part::Var(var) => Ok(sum.with(trace(var)?.need)),
         })
 }

@@ -254,10 +254,79 @@ fn index(#[case] text: &str, #[case] prefix: &str, #[case] path: &str) {
 #[case("/nfs/../%u", Problem::Path, 6)]
 #[case("/nfs/%u/", Problem::Path, 9)]
 #[case("/nfs//%u", Problem::Path, 6)]
-#[case("/nfs/%h/%u", Problem::NotFromName, 6)]
+#[case("/nfs/%Lh/%u", Problem::NotFromName, 6)]
+#[case("/nfs/%{home | lower}/%{user}", Problem::NotFromName, 8)]
+#[case("nfs/%h", Problem::Path, 1)]
+#[case("%hx", Problem::Path, 3)]
+#[case("%h%u", Problem::Path, 3)]
+#[case("%h/", Problem::Path, 4)]
+#[case("%h/../%u", Problem::Path, 4)]
+#[case("%h/%{home}", Problem::Path, 4)]
+#[case("//%h", Problem::Path, 2)]
+#[case("~alice/idx", Problem::Path, 1)]
+#[case("~%u", Problem::Path, 2)]
+#[case("/nfs/~/idx", Problem::Path, 1)] // a directory of that name, the same for all
 fn refused_indexes(#[case] text: &str, #[case] problem: Problem, #[case] column: usize) {
     let error = IndexTemplate::parse(text).expect_err(text);
     assert_eq!((error.problem, error.column), (problem, column), "{error}");
+}
+
+/// Base, and what follows, for a home of `/srv//mail/./alice/`.
+#[rstest]
+#[case("%h", "/srv/mail/alice", "")]
+#[case("~", "/srv/mail/alice", "")]
+#[case("/%h", "/srv/mail/alice", "")]
+#[case("%h/mdbox-index", "/srv/mail/alice", "mdbox-index")]
+#[case("~/idx", "/srv/mail/alice", "idx")]
+#[case("%{home}/idx/%u", "/srv/mail/alice", "idx/alice@example.com")]
+#[case("%{home}/%{user | domain}", "/srv/mail/alice", "example.com")]
+#[case("/nfs/idx%h", "/nfs/idx", "srv/mail/alice")]
+#[case("/nfs/idx/%h", "/nfs/idx", "srv/mail/alice")]
+#[case("/nfs/%d%h/i", "/nfs", "example.com/srv/mail/alice/i")]
+#[case("/nfs/%2.256Nu/%{home}", "/nfs", "bf/srv/mail/alice")]
+#[case("/nfs/~/%u", "/nfs/~", "alice@example.com")]
+fn index_by_home(#[case] text: &str, #[case] base: &str, #[case] rest: &str) {
+    let index = IndexTemplate::parse(text).unwrap_or_else(|error| panic!("{error}"));
+    let user = layout("%u")
+        .user_named(b"alice@example.com")
+        .expect("a path");
+    let expanded = index.expand_with(&user, Some(b"/srv//mail/./alice/"));
+    let expanded = expanded.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(
+        (&*expanded.base, &*expanded.rest),
+        (Path::new(base), Path::new(rest))
+    );
+    if index.needs_home() {
+        assert_eq!(index.expand(&user), Err(ExpandError::NoHome));
+    }
+    assert_eq!(index.begins_with_home(), base.starts_with("/srv"));
+}
+
+#[rstest]
+#[case("", "absolute")]
+#[case("mail/alice", "absolute")]
+#[case("/", "root")]
+#[case("/./", "root")]
+#[case("/mail/../alice", "`..`")]
+#[case("/mail/a\0b", "no directory can have")]
+fn homes_that_are_none(#[case] home: &str, #[case] why: &str) {
+    let index = IndexTemplate::parse("%h/idx").expect("a template");
+    let user = layout("%u").user_named(b"alice").expect("a path");
+    let error = index
+        .expand_with(&user, Some(home.as_bytes()))
+        .expect_err(home);
+    assert!(error.to_string().contains(why), "{error}");
+}
+
+#[test]
+fn a_home_longer_than_any_path_is_refused() {
+    let index = IndexTemplate::parse("%h/idx").expect("a template");
+    let user = layout("%u").user_named(b"alice").expect("a path");
+    let home = "/a".repeat(3000);
+    let error = index.expand_with(&user, Some(home.as_bytes()));
+    assert_eq!(error, Err(ExpandError::TooLongAPath));
+    let home = format!("/{}", "a".repeat(256));
+    assert!(index.expand_with(&user, Some(home.as_bytes())).is_err());
 }
 
 #[test]
@@ -277,6 +346,8 @@ fn index_of_a_user_without_a_domain() {
 #[case("%n", "/nfs/%2.256Nn/%n")]
 #[case("%n", "/nfs/%{user | username}")]
 #[case("%Ln@%d", "/nfs/%d/%Ln")]
+#[case("%2.256Nu/%u", "%h/idx")]
+#[case("%Lu", "%h/idx")]
 fn fitting_pairs(#[case] layout_text: &str, #[case] index: &str) {
     let index = IndexTemplate::parse(index).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(check_pair(&layout(layout_text), &index), Ok(()));
@@ -289,6 +360,7 @@ fn fitting_pairs(#[case] layout_text: &str, #[case] index: &str) {
 #[case("%n", "/nfs/%u", 6, "%u")]
 #[case("%n", "/nfs/%n@%d", 9, "%d")]
 #[case("%Ln@%d", "/nfs/%d/%n", 9, "%n")]
+#[case("%n", "/nfs/%h", 6, "%h")]
 #[case(
     "%{user | lower}",
     "/nfs/%{user | md5 | hexlify(2)}/%{user | lower}",
