@@ -23,3 +23,4 @@ pub mod sys;
 pub mod template;
 pub mod unmount;
 pub mod user;
+pub mod userdb;

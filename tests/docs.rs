@@ -10,6 +10,7 @@ use std::time::Duration;
 use listindexfs::index::Trouble;
 use listindexfs::options::{Config, OptionError};
 use listindexfs::template::Template;
+use listindexfs::userdb;
 
 const README: &str = include_str!("../README.md");
 const SEMANTICS: &str = include_str!("../docs/semantics.md");
@@ -150,7 +151,10 @@ fn dovecot_and_the_mount_mean_the_same_directories() {
             assert_eq!(expand(&listindex), file);
             assert_eq!(
                 Path::new(&expand(&index)),
-                config.index.expand(&user).expect("INDEX")
+                (config.index.template())
+                    .expect("a template")
+                    .expand(&user)
+                    .expect("INDEX")
             );
         }
     }
@@ -189,7 +193,7 @@ fn the_options_that_readme_names_exist() {
         .take_while(|line| line.starts_with('|'));
     let shown = rows.filter_map(|row| row.split('`').nth(1)?.split('=').next());
     let shown: BTreeSet<&str> = shown.collect();
-    assert_eq!(shown.len(), 17, "{shown:?}");
+    assert_eq!(shown.len(), 18, "{shown:?}");
     for name in shown {
         let texts = [name.to_owned()];
         let parsed = Config::parse(Path::new("/b"), Path::new("/m"), &texts, "host");
@@ -248,7 +252,7 @@ fn the_tests_that_semantics_names_exist() {
 fn troubles() -> Vec<(Trouble, &'static str)> {
     let path = || PathBuf::from("/nfs/idx/d0/testuser");
     let error = |errno: i32| io::Error::from_raw_os_error(errno);
-    let all = vec![
+    let mut all = vec![
         Trouble::WrongFs {
             path: path(),
             fs: "ext4".to_owned(),
@@ -316,7 +320,39 @@ fn troubles() -> Vec<(Trouble, &'static str)> {
             source: error(libc::EIO),
         },
     ];
+    let userdb = [
+        userdb::Error::Unreachable("/run/x: No such file or directory".to_owned()),
+        userdb::Error::Silent(Duration::from_secs(10)),
+        userdb::Error::Late(Duration::from_secs(10)),
+        userdb::Error::HungUp,
+        userdb::Error::Foreign,
+        userdb::Error::Failed(" (why)".to_owned()),
+        userdb::Error::NotFound,
+        userdb::Error::NameTooLong,
+        userdb::Error::NoHome,
+        userdb::Error::NoMail,
+        userdb::Error::NoIndexPath,
+        userdb::Error::InMemory,
+        userdb::Error::BadPath("INDEX, `/a/../b`, leads through `..`".to_owned()),
+    ];
+    all.extend(userdb.map(Trouble::Userdb));
+    let of_userdb = |error: &userdb::Error| match error {
+        userdb::Error::Unreachable(_) => "cannot connect to userdb",
+        userdb::Error::Silent(_) => "no answer from userdb within",
+        userdb::Error::Late(_) => "no answer from userdb about this user",
+        userdb::Error::HungUp => "userdb hangs up",
+        userdb::Error::Foreign => "this is no auth-userdb socket",
+        userdb::Error::Failed(_) => "userdb fails to look this user up",
+        userdb::Error::NotFound => "userdb knows no such user",
+        userdb::Error::NameTooLong => "the user name is too long for userdb",
+        userdb::Error::NoHome => "userdb gives no home",
+        userdb::Error::NoMail => "userdb gives no mail=",
+        userdb::Error::NoIndexPath => "userdb gives mail_path but not mail_index_path",
+        userdb::Error::InMemory => "INDEX=MEMORY",
+        userdb::Error::BadPath(_) => "INDEX, `",
+    };
     let phrase = |trouble: &Trouble| match trouble {
+        Trouble::Userdb(error) => of_userdb(error),
         Trouble::WrongFs { .. } => "which index_fs= does not accept",
         Trouble::SoftErr { .. } => "is mounted with softerr",
         Trouble::NoBase { .. } => "does not exist: mount what should be there",

@@ -172,7 +172,13 @@ fn in_index(all: &[Known], path: &Path) -> Result<Option<Report>, Failure> {
         match index.user_of(layout, path) {
             Ok(Some(user)) => return Ok(Some(Report::new(known, &user, "index"))),
             Ok(None) => {}
-            Err(_) if path.starts_with(index.literal_prefix()) => unclear = Some(index.as_str()),
+            Err(_)
+                if index
+                    .literal_prefix()
+                    .is_some_and(|base| path.starts_with(base)) =>
+            {
+                unclear = Some(index.as_str());
+            }
             Err(_) => {}
         }
     }

@@ -29,16 +29,40 @@ pub(super) const ESTALE_TRIES: usize = 10;
 /// Where a user's INDEX lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IndexPath {
-    /// The components without a variable: the administrator's, symbolic links in it are followed.
+    /// The components without a variable: the administrator's, symbolic links in it are followed. Or the user's home directory:
+    /// they are followed with his rights, and never with root's.
     pub base: PathBuf,
-    /// The rest, below `base`: no symbolic link is followed in it.
+    /// The rest, below `base`: no symbolic link is followed in it. Empty where INDEX is `base` itself.
     pub rest: PathBuf,
+    /// What `base` is.
+    pub base_is: Base,
+}
+
+/// What the base of an INDEX is, which tells what it means that something is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Base {
+    /// The same for all users: it must be there.
+    Fixed,
+    /// This user's home directory, or the root: a new user may have none yet. What is missing counts as missing only where a
+    /// directory above it, other than the root of its mount, is there.
+    Users,
 }
 
 impl IndexPath {
     /// The whole path, for log lines.
     pub fn path(&self) -> PathBuf {
-        self.base.join(&self.rest)
+        match self.rest.as_os_str().is_empty() {
+            true => self.base.clone(),
+            false => self.base.join(&self.rest),
+        }
+    }
+
+    /// The rest as the kernel takes it.
+    pub(super) fn rest(&self) -> &Path {
+        match self.rest.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => &self.rest,
+        }
     }
 }
 
@@ -75,7 +99,7 @@ impl IndexDir {
         let path = at.path();
         for _ in 0..ESTALE_TRIES {
             let _as = (creds.act()).map_err(|e| io_at("take the rights for", &path)(e))?;
-            let Some(dir) = walk(at, mounts, fs)? else {
+            let Some(dir) = walk(at, creds.uid == 0, mounts, fs)? else {
                 return Ok(None);
             };
             match rustix::fs::statx(

@@ -100,6 +100,9 @@ pub enum Trouble {
     /// NFS did not answer.
     #[error("no answer within check_timeout={0:?}: is the NFS server up?")]
     TimedOut(Duration),
+    /// Userdb does not tell where INDEX is.
+    #[error(transparent)]
+    Userdb(#[from] crate::userdb::Error),
     /// The user's name does not give an INDEX.
     #[error("no INDEX for this user name: {0}")]
     NoPath(String),
@@ -147,6 +150,7 @@ impl Trouble {
             Trouble::Locked { .. } => Cell::RefusedLocked,
             Trouble::TimedOut(_) => Cell::RefusedTimedOut,
             Trouble::NoPath(_) => Cell::RefusedNoPath,
+            Trouble::Userdb(_) => Cell::RefusedUserdb,
             Trouble::Io { .. } => Cell::RefusedIo,
             Trouble::Draining(_) => Cell::RefusedDraining,
             Trouble::Overtaken => Cell::RefusedOvertaken,
@@ -167,6 +171,8 @@ impl Trouble {
             Trouble::Locked { .. } => "locked",
             Trouble::TimedOut(_) => "timed out",
             Trouble::NoPath(_) => "no path",
+            Trouble::Userdb(error) if error.is_of_all() => "no userdb",
+            Trouble::Userdb(_) => "not told by userdb",
             Trouble::Io { .. } => "input/output",
             Trouble::Draining(_) => "draining",
             Trouble::Overtaken => "overtaken",

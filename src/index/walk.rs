@@ -6,32 +6,43 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::Trouble;
-use super::dir::{BENEATH, ESTALE_TRIES, IndexPath, fields, io_at};
+use super::dir::{BENEATH, Base, ESTALE_TRIES, IndexPath, fields, io_at};
 use super::guard::{MountTable, accepts};
 use crate::options::IndexFs;
 
 /// Walks down to INDEX. `None`: it, or a directory above it, does not exist.
 pub(super) fn walk(
     at: &IndexPath,
+    as_root: bool,
     mounts: &MountTable,
     fs: &IndexFs,
 ) -> Result<Option<OwnedFd>, Trouble> {
     let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let base = match rustix::fs::open(&at.base, dir, Mode::empty()) {
+    let base = match open_base(at, as_root) {
         Ok(base) => base,
-        Err(Errno::NOENT) => return Err(absent_base(&at.base, mounts, fs)),
-        Err(e) => return Err(io_at("open", &at.base)(e.into())),
+        Err(Errno::NOENT) if at.base_is == Base::Fixed => {
+            return Err(absent_base(&at.base, mounts, fs));
+        }
+        Err(Errno::NOENT) => match absent_home(at, as_root, mounts, fs)? {
+            Some(base) => base,
+            None => return Ok(None),
+        },
+        Err(e) => return Err(base_error(at, as_root, e)),
     };
     let mut asked = false;
     for _ in 0..ESTALE_TRIES {
-        match rustix::fs::openat2(&base, &at.rest, dir, Mode::empty(), BENEATH) {
+        match rustix::fs::openat2(&base, at.rest(), dir, Mode::empty(), BENEATH) {
             Ok(index) => return Ok(Some(index)),
             Err(Errno::NOENT) if asked => {
-                check_fs_of(deepest_existing(&base, &at.rest)?, &at.path(), mounts, fs)?;
+                let deepest = deepest_existing(&base, &at.rest)?;
+                check_fs_of(&deepest, &at.path(), mounts, fs)?;
+                if at.base_is == Base::Users && at.base == Path::new("/") {
+                    check_below_root(&deepest, &at.path())?;
+                }
                 return Ok(None);
             }
             // That may be remembered for a minute: ask the server about the deepest directory there is.
@@ -52,9 +63,30 @@ pub(super) fn walk(
     Err(io_at("open", &at.path())(Errno::AGAIN.into()))
 }
 
+/// Opens the base. What leads to a home directory may in part be its user's own, so root follows no link there: it would
+/// write where that user likes. He himself may go where he can.
+fn open_base(at: &IndexPath, as_root: bool) -> Result<OwnedFd, Errno> {
+    let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = match at.base_is == Base::Users && as_root {
+        true => ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+        false => ResolveFlags::empty(),
+    };
+    rustix::fs::openat2(rustix::fs::CWD, &at.base, dir, Mode::empty(), resolve)
+}
+
+fn base_error(at: &IndexPath, as_root: bool, e: Errno) -> Trouble {
+    let path = &at.base;
+    let mode = rustix::fs::lstat(path).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    let link = e == Errno::NOTDIR && mode == Ok(FileType::Symlink);
+    match as_root && at.base_is == Base::Users && (link || e == Errno::LOOP) {
+        true => Trouble::Symlink { path: path.clone() },
+        false => io_at("open", path)(e.into()),
+    }
+}
+
 fn not_a_dir(base: &OwnedFd, at: &IndexPath) -> Trouble {
     let path = at.path();
-    match rustix::fs::statat(base, &at.rest, AtFlags::SYMLINK_NOFOLLOW)
+    match rustix::fs::statat(base, at.rest(), AtFlags::SYMLINK_NOFOLLOW)
         .map(|s| FileType::from_raw_mode(s.st_mode))
     {
         Ok(FileType::Symlink) => Trouble::Symlink { path },
@@ -68,15 +100,55 @@ fn not_a_dir(base: &OwnedFd, at: &IndexPath) -> Trouble {
 /// The administrator's part of INDEX is missing: no user's files can be told from that, for the wrong
 /// file system is mounted there, or the server exports an empty directory in place of the right one.
 fn absent_base(base: &Path, mounts: &MountTable, fs: &IndexFs) -> Trouble {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let above = base
-        .ancestors()
-        .skip(1)
-        .find_map(|dir| rustix::fs::open(dir, flags, Mode::empty()).ok());
+    let above = deepest_above(base);
     let wrong = above.and_then(|above| check_fs_of(&above, base, mounts, fs).err());
     wrong.unwrap_or_else(|| Trouble::NoBase {
         path: base.to_owned(),
     })
+}
+
+/// A home directory is missing: the user is new and has none yet, or what should be mounted is not. It is believed to be
+/// missing when the server, asked about the deepest directory above it that there is, still says so.
+fn absent_home(
+    at: &IndexPath,
+    as_root: bool,
+    mounts: &MountTable,
+    fs: &IndexFs,
+) -> Result<Option<OwnedFd>, Trouble> {
+    let home = &at.base;
+    let no_base = || Trouble::NoBase { path: home.clone() };
+    let above = deepest_above(home).ok_or_else(no_base)?;
+    let sync = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    rustix::fs::statx(&above, "", sync, fields())
+        .map_err(|e| io_at("stat what is above", home)(e.into()))?;
+    match open_base(at, as_root) {
+        Ok(home) => return Ok(Some(home)),
+        Err(Errno::NOENT) => {}
+        Err(e) => return Err(base_error(at, as_root, e)),
+    }
+    check_fs_of(&above, home, mounts, fs)?;
+    check_below_root(&above, home).map(|()| None)
+}
+
+/// The deepest directory above `path` that can be opened.
+fn deepest_above(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut above = path.ancestors().skip(1);
+    above.find_map(|dir| rustix::fs::open(dir, flags, Mode::empty()).ok())
+}
+
+/// Of a path that nobody vouches for, something must be there below the root of the mount: an empty root is what a server
+/// shows that exports the wrong directory.
+fn check_below_root(dir: impl AsFd, path: &Path) -> Result<(), Trouble> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = rustix::fs::statx(dir, "", flags, StatxFlags::MNT_ID);
+    let stat = stat.map_err(|e| io_at("stat", path)(e.into()))?;
+    match stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        true => Err(Trouble::NoBase {
+            path: path.to_owned(),
+        }),
+        false => Ok(()),
+    }
 }
 
 fn deepest_existing(base: &OwnedFd, rest: &Path) -> Result<OwnedFd, Trouble> {

@@ -4,6 +4,7 @@
 //! [`value`] reads the values of ours.
 
 mod bounds;
+mod index;
 mod publish;
 mod split;
 mod table;
@@ -17,9 +18,10 @@ use rustix::mount::MountFlags;
 use thiserror::Error;
 
 pub use self::bounds::{Bounds, MaxBytes};
+pub use self::index::{DEFAULT_USERDB, Index};
 pub use self::publish::Publish;
 use self::table::Meaning;
-use crate::template::{IndexTemplate, Layout, check_pair};
+use crate::template::Layout;
 
 /// The layout where `layout=` is not given: 256 directories, then the user's name.
 pub const DEFAULT_LAYOUT: &str = "%2.256Nu/%u";
@@ -40,7 +42,9 @@ pub struct Config {
     /// A user's directory below the mount point.
     pub layout: Layout,
     /// A user's index directory on NFS.
-    pub index: IndexTemplate,
+    pub index: Index,
+    /// Dovecot's auth-userdb socket, where `index=` needs more than the user name.
+    pub userdb: Option<PathBuf>,
     /// Names whose files are the list index, one for each namespace.
     pub prefixes: Vec<OsString>,
     /// What we write into `.lasthost`.
@@ -147,6 +151,12 @@ pub enum OptionError {
          for example -o index=/nfs/idx/%2.256Nu/%u"
     )]
     NoIndex,
+    /// A socket that would never be asked.
+    #[error(
+        "option `userdb` is given, but the user name alone tells index=: \
+         leave it out, or write index=userdb, or %h in index="
+    )]
+    NotAsked,
     /// The two templates do not fit each other.
     #[error("layout= and index= do not fit each other: {0}")]
     Pair(String),
@@ -210,7 +220,7 @@ impl Config {
 }
 
 /// Names of our own options; those every mount knows are in [`table`].
-const OWN: [&str; 18] = [
+const OWN: [&str; 19] = [
     "index",
     "layout",
     "prefix",
@@ -229,13 +239,15 @@ const OWN: [&str; 18] = [
     "moved_rate",
     "metrics",
     "metrics_file",
+    "userdb",
 ];
 
 /// What has been read so far; `None` is "not given".
 #[derive(Default)]
 struct Given {
     layout: Option<(String, Layout)>,
-    index: Option<(String, IndexTemplate)>,
+    index: Option<(String, Index)>,
+    userdb: Option<PathBuf>,
     prefixes: Vec<OsString>,
     host: Option<String>,
     migrate: Option<bool>,
@@ -278,9 +290,14 @@ impl Given {
         match name {
             "index" => {
                 let text = wanted()?;
-                let index = value::read(name, text, IndexTemplate::parse)?;
+                let index = value::read(name, text, Index::parse)?;
                 once(&mut self.index, name, (text.to_owned(), index))
             }
+            "userdb" => once(
+                &mut self.userdb,
+                name,
+                value::read(name, wanted()?, index::userdb)?,
+            ),
             "layout" => {
                 let text = wanted()?;
                 let layout = value::read(name, text, Layout::parse)?;
@@ -386,7 +403,8 @@ impl Given {
             Some((_, layout)) => layout,
             None => value::read("layout", DEFAULT_LAYOUT, Layout::parse)?,
         };
-        check_pair(&layout, &index).map_err(|error| OptionError::Pair(error.to_string()))?;
+        index.fits(&layout)?;
+        let userdb = index.socket(self.userdb)?;
         let host = match self.host {
             Some(host) => host,
             None => value::read("host", hostname, value::host)?,
@@ -400,6 +418,7 @@ impl Given {
             mountpoint: mountpoint.to_owned(),
             layout,
             index,
+            userdb,
             prefixes,
             host,
             migrate: self.migrate.unwrap_or(false),

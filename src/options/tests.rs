@@ -1,6 +1,7 @@
 //! The table of options, row by row.
 
 use super::*;
+use crate::template::IndexTemplate;
 use rstest::rstest;
 
 fn parse(texts: &[&str]) -> Result<Config, OptionError> {
@@ -127,7 +128,9 @@ fn a_comma_and_a_backslash_within_a_template_are_escaped() {
     let config = parse(&[r"index=/nfs/a\,b\\c/%u,ro"]).expect("escaped");
     assert_eq!(
         config.index,
-        IndexTemplate::parse(r"/nfs/a,b\c/%u").expect("template")
+        Index::Template(Box::new(
+            IndexTemplate::parse(r"/nfs/a,b\c/%u").expect("template")
+        ))
     );
 }
 
@@ -227,6 +230,65 @@ fn index_is_required_and_absolute() {
     assert_eq!(parse(&[]).expect_err("nothing"), OptionError::NoIndex);
     let error = parse(&["index=nfs/%u"]).expect_err("relative");
     assert!(error.to_string().starts_with("index=nfs/%u: "), "{error}");
+}
+
+#[rstest]
+#[case("index=userdb", Some(DEFAULT_USERDB))]
+#[case("index=%h/idx", Some(DEFAULT_USERDB))]
+#[case("index=~/idx,userdb=/run/a/auth-userdb", Some("/run/a/auth-userdb"))]
+#[case("index=userdb,userdb=/run/a/auth-userdb", Some("/run/a/auth-userdb"))]
+#[case("index=/nfs/idx%{home}", Some(DEFAULT_USERDB))]
+#[case("index=/nfs/%u", None)]
+fn userdb_is_asked_for_what_the_name_does_not_tell(
+    #[case] text: &str,
+    #[case] socket: Option<&str>,
+) {
+    let config = parse(&[text]).expect(text);
+    assert_eq!(config.userdb.as_deref(), socket.map(Path::new));
+    assert_eq!(config.index.needs_userdb(), socket.is_some());
+}
+
+#[rstest]
+#[case("index=/nfs/%u,userdb=/run/dovecot/auth-userdb", "leave it out")]
+#[case(
+    "index=userdb,userdb=auth-userdb",
+    "userdb=auth-userdb: write the path"
+)]
+#[case("index=userdb,userdb=", "option `userdb` needs a value")]
+#[case("index=userdb,userdb=/a,userdb=/b", "option `userdb` is given twice")]
+#[case(
+    "index=userdb,layout=%n",
+    "layout= and index= do not fit each other: userdb is asked"
+)]
+#[case(
+    "index=%h/idx,layout=%n",
+    "layout= and index= do not fit each other: `%h` (column 1)"
+)]
+#[case(
+    "index=/nfs/%l/%u",
+    "index=/nfs/%l/%u: `%l` (column 6) is the local IP"
+)]
+#[case(
+    "index=/nfs/%r/%u",
+    "index=/nfs/%r/%u: `%r` (column 6) is the remote IP"
+)]
+#[case("index=/nfs/%Lh", "write it as it is, %h or %{home}")]
+#[case("index=userdb/idx", "not an absolute path")]
+#[case("index=/nfs/%u,layout=%h", "layout=%h: `%h` (column 1) is the home")]
+fn what_userdb_is_not_asked_for_is_told(#[case] text: &str, #[case] why: &str) {
+    let error = parse(&[text]).expect_err(text).to_string();
+    assert!(error.contains(why), "{error}");
+}
+
+#[test]
+fn a_socket_whose_path_is_too_long_is_refused() {
+    for (length, taken) in [(107, true), (108, false)] {
+        let path = format!("/{}", "a".repeat(length - 1));
+        assert_eq!(
+            parse(&["index=userdb", &format!("userdb={path}")]).is_ok(),
+            taken
+        );
+    }
 }
 
 #[test]

@@ -58,6 +58,7 @@ pub enum Cell {
     RefusedOvertaken = 75,
     RefusedBacking = 76,
     RefusedDeadly = 77,
+    RefusedUserdb = 78,
     EvictedBounds = 96,
     EvictedFull = 97,
     EvictedAge = 98,
@@ -263,7 +264,7 @@ pub const METRICS: &[Metric] = &[
         ("symlink", Cell::RefusedSymlink), ("wrong_kind", Cell::RefusedWrongKind), ("too_big", Cell::RefusedTooBig),
         ("locked", Cell::RefusedLocked), ("timed_out", Cell::RefusedTimedOut), ("no_path", Cell::RefusedNoPath),
         ("io", Cell::RefusedIo), ("draining", Cell::RefusedDraining), ("overtaken", Cell::RefusedOvertaken),
-        ("backing", Cell::RefusedBacking), ("deadly", Cell::RefusedDeadly),
+        ("backing", Cell::RefusedBacking), ("deadly", Cell::RefusedDeadly), ("userdb", Cell::RefusedUserdb),
     ]), "Openers who were refused, by the reason, as the log has it"),
     metric("listindexfs_pulled_bytes_total", Counter, One(Cell::PulledBytes), "What was fetched of list indexes that stock backends had left in INDEX").of(Unit::Bytes),
     metric("listindexfs_evictions_total", Counter, Labelled("reason", &[

@@ -132,7 +132,7 @@ impl Gate {
     /// # Errors
     /// When his name gives none.
     pub fn index_of(&self, user: &User) -> Result<PathBuf, Trouble> {
-        self.expand_index(user).map(|at| at.path())
+        self.find_index(user).map(|at| at.path())
     }
 
     /// A claim of this mount.
@@ -153,7 +153,7 @@ impl Gate {
             let why = "nobody's rights are known: no mail process has made a log here";
             return Ok(Told::Nothing(why.to_owned()));
         };
-        let at = self.expand_index(user)?;
+        let at = self.find_index(user)?;
         let mount = self.mounts.point_above(&at.path());
         let mount = mount.map_err(Trouble::backing("read the mount table"))?;
         if self.pools.is_silent(&mount) {

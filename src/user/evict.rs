@@ -85,6 +85,7 @@ impl Gate {
             local::remove_record(self, &state.user)?;
         }
         local::purge(self, &state.user)?;
+        self.doubt_index(&state.user);
         Ok(true)
     }
 

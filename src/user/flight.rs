@@ -122,8 +122,10 @@ impl<'a> Flight<'a> {
         let at = gate.index_path(self.state)?;
         let record = self.record(haunted)?;
         let _as = (self.creds.act()).map_err(Trouble::backing("take the caller's rights"))?;
-        let Some(dir) = IndexDir::open(&at, self.creds, &gate.mounts, &gate.config.index_fs)?
-        else {
+        let open = || IndexDir::open(&at, self.creds, &gate.mounts, &gate.config.index_fs);
+        let opened = open().inspect_err(|_| gate.doubt_index(&self.state.user))?;
+        let Some(dir) = opened else {
+            gate.doubt_index(&self.state.user);
             return Ok(View {
                 dir: None,
                 seen: Seen::NoIndex,

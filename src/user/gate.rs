@@ -3,7 +3,10 @@
 //! One run per user at a time, on the threads of the NFS mount that holds INDEX; readers never wait.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -32,6 +35,7 @@ use crate::options::Config;
 use crate::stats::{Cell, Stats};
 use crate::store::Store;
 use crate::template::{ExpandError, User};
+use crate::userdb::Userdb;
 
 /// The longest a run waits for the lock of a stock log.
 const MAX_PATIENCE: Duration = Duration::from_secs(5);
@@ -94,6 +98,8 @@ pub struct Gate {
     pub(super) questions: Arc<()>,
     housekeeper: Housekeeper,
     spared_threads: usize,
+    /// Asked where INDEX is, if it has to be.
+    pub(super) userdb: Option<Arc<Userdb>>,
     /// When it took over from another worker, if it did.
     took_over: OnceLock<Instant>,
 }
@@ -138,6 +144,7 @@ impl Gate {
             stats,
         } = parts;
         let room = Room::new(config.bounds, &store)?;
+        let userdb = Userdb::new(&config)?;
         let gate = Arc::new(Gate {
             room,
             passing: Passing::default(),
@@ -156,6 +163,7 @@ impl Gate {
             flaps: Flaps::default(),
             questions: Arc::default(),
             spared_threads,
+            userdb,
             journal,
             stats,
             took_over: OnceLock::new(),
@@ -273,27 +281,24 @@ impl Gate {
         let due = inner.queue.begin();
         drop(inner);
         if due {
-            self.run_here(state);
+            self.start(state, true);
         }
     }
 
-    /// Begins a run on this very thread if it can be spared.
-    fn run_here(self: &Arc<Self>, state: Arc<UserState>) {
-        let (gate, pool) = (Arc::clone(self), self.pool_of(&state));
-        self.pools
-            .run_here(self.spared_threads, &pool, move || gate.run_next(&state));
+    /// How many of the threads that ask may wait for NFS themselves.
+    pub(super) fn spared_threads(&self) -> usize {
+        self.spared_threads
     }
 
     /// Starts a run for the user unless one is under way.
     pub(super) fn kick(self: &Arc<Self>, state: &Arc<UserState>, inner: &mut Inner) {
         if inner.queue.begin() {
-            let (gate, state) = (Arc::clone(self), Arc::clone(state));
-            self.pool_of(&state).run(move || gate.run_next(&state));
+            self.start(Arc::clone(state), false);
         }
     }
 
     /// One thing from the user's queue, then the next.
-    fn run_next(self: &Arc<Self>, state: &Arc<UserState>) {
+    pub(super) fn run_next(self: &Arc<Self>, state: &Arc<UserState>) {
         let guard = RunGuard { gate: self, state };
         self.fence_due(state);
         if std::mem::take(&mut state.lock().queue.lay) {
@@ -408,7 +413,13 @@ impl Gate {
     /// One clear line for the operator.
     pub(super) fn report(&self, user: &User, trouble: &Trouble) {
         let line = format!("{user}: list index refused: {trouble}");
-        self.limit.warn(user.as_bytes(), trouble.kind(), &line);
+        // What is wrong for all is told once for all.
+        let whom = match (trouble, &self.userdb) {
+            (Trouble::Userdb(error), Some(userdb)) if error.is_of_all() => userdb.socket(),
+            _ => Path::new(OsStr::from_bytes(user.as_bytes())),
+        };
+        let whom = whom.as_os_str().as_bytes();
+        self.limit.warn(whom, trouble.kind(), &line);
     }
 
     /// A handle on a managed file is released; `told` is what the next worker has to know of it. Gives the run that is due
@@ -444,7 +455,7 @@ impl DueRun {
     /// Begins it on this very thread if that can be spared: it may wait for NFS then.
     pub fn run(mut self) {
         if let Some((gate, state)) = self.0.take() {
-            gate.run_here(state);
+            gate.start(state, true);
         }
     }
 }
@@ -452,7 +463,7 @@ impl DueRun {
 impl Drop for DueRun {
     fn drop(&mut self) {
         if let Some((gate, state)) = self.0.take() {
-            gate.pool_of(&state).run(move || gate.run_next(&state));
+            gate.start(state, false);
         }
     }
 }

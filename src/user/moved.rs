@@ -29,7 +29,7 @@ pub struct Suspect {
     record: Record,
     /// The owner of his list index, without any groups: more is not known where nobody asks.
     creds: Creds,
-    at: IndexPath,
+    at: Arc<IndexPath>,
     mount: PathBuf,
 }
 
@@ -76,7 +76,7 @@ impl Gate {
         else {
             return Ok(None);
         };
-        let at = self.expand_index(user).map_err(io::Error::other)?;
+        let at = self.find_index(user).map_err(io::Error::other)?;
         let mount = self.mounts.point_above(&at.path())?;
         let suspect = Suspect {
             user: user.clone(),

@@ -363,17 +363,19 @@ fn users_are_given_back() {
     let large = Rules {
         hosts: 3,
         sessions: 1,
+        trouble: true,
+        refuse: true,
         ..small
     };
     holds(
         small,
         large,
-        &["back-put", "back-unlocked", "claim", "keep"],
+        &["back-put", "back-unlocked", "claim", "keep", "adopt"],
     );
 }
 
 /// Users are given back, and come again.
-/// 34,000 states; large 4.3 million, 47 s.
+/// 34,000 states; large LARGE1.
 #[test]
 fn users_are_given_back_and_migrate() {
     let small = Rules {
@@ -415,7 +417,7 @@ fn users_are_given_back_and_one_host_migrates() {
 }
 
 /// Everything fails at any step.
-/// 31,000 states; large 1.7 million, 7 s.
+/// 31,000 states; large LARGE3.
 #[test]
 fn nfs_fails_while_users_are_given_back() {
     let small = Rules {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Barrier};
 
 use listindexfs::index::creds::Creds;
-use listindexfs::index::dir::{IndexDir, IndexPath};
+use listindexfs::index::dir::{Base, IndexDir, IndexPath};
 use listindexfs::index::guard::MountTable;
 use listindexfs::index::lasthost::{Identity, Instance, LastHost};
 use listindexfs::options::IndexFs;
@@ -31,6 +31,7 @@ impl Host {
             at: IndexPath {
                 base: client.mount(),
                 rest: name.into(),
+                base_is: Base::Fixed,
             },
             ours: LastHost::claim(client.name(), Instance(client as u128 + 1)),
             mounts: MountTable::open().expect("mountinfo"),

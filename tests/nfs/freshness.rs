@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use listindexfs::index::creds::Creds;
-use listindexfs::index::dir::{IndexDir, IndexPath};
+use listindexfs::index::dir::{Base, IndexDir, IndexPath};
 use listindexfs::index::guard::MountTable;
 use listindexfs::options::IndexFs;
 
@@ -79,6 +79,7 @@ impl Case {
         let at = IndexPath {
             base: Client::B.mount(),
             rest: self.name.clone().into(),
+            base_is: Base::Fixed,
         };
         let root = Creds {
             uid: 0,

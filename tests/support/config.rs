@@ -38,6 +38,10 @@ pub enum Users {
     Vmail,
     /// These (name, uid, gid) and no others.
     Each(Vec<(String, u32, u32)>),
+    /// Those of a passwd-file with these lines.
+    Passwd(Vec<String>),
+    /// Any name, with these fields that a static userdb gives of it.
+    Static(Vec<(&'static str, String)>),
 }
 
 /// The options of one Dovecot.
@@ -198,8 +202,10 @@ impl Config {
 
     /// The lines of the passwd-file, where each user has a uid of his own.
     pub(super) fn passwd(&self) -> String {
-        let Users::Each(users) = &self.users else {
-            return String::new();
+        let users = match &self.users {
+            Users::Each(users) => users,
+            Users::Passwd(lines) => return lines.join("\n") + "\n",
+            Users::Vmail | Users::Static(_) => return String::new(),
         };
         let line = |(name, uid, gid): &(String, u32, u32)| {
             format!("{name}::{uid}:{gid}::{}/{name}\n", self.mail.display())
@@ -213,7 +219,12 @@ impl Config {
                 "driver = static\n args = uid={UID} gid={GID} home={}/{HASHED} allow_all_users=yes",
                 self.mail.display()
             ),
-            Users::Each(_) => format!(
+            Users::Static(ref fields) => {
+                let fields = fields.iter().map(|(key, value)| format!(" {key}={value}"));
+                let fields: String = fields.collect();
+                format!("driver = static\n args = uid={UID} gid={GID}{fields} allow_all_users=yes")
+            }
+            Users::Each(_) | Users::Passwd(_) => format!(
                 "driver = passwd-file\n args = username_format=%u {}/passwd",
                 self.dir.display()
             ),
@@ -226,7 +237,16 @@ impl Config {
                 "userdb static {{\n allow_all_users = yes\n fields {{\n  uid = {UID}\n  gid = {GID}\n  home = {}\n }}\n}}",
                 dovecot24::path(&format!("{}/{HASHED}", self.mail.display()))
             ),
-            Users::Each(_) => format!(
+            Users::Static(ref fields) => {
+                let line = |(key, value): &(&str, String)| {
+                    format!("  {key} = {}\n", dovecot24::path(value))
+                };
+                let fields: String = fields.iter().map(line).collect();
+                format!(
+                    "userdb static {{\n allow_all_users = yes\n fields {{\n  uid = {UID}\n  gid = {GID}\n{fields} }}\n}}"
+                )
+            }
+            Users::Each(_) | Users::Passwd(_) => format!(
                 "userdb passwd-file {{\n passwd_file_path = {}/passwd\n}}",
                 self.dir.display()
             ),

@@ -220,6 +220,30 @@ impl Dovecot {
         let _ = fs::remove_file(file);
     }
 
+    /// The socket at which its userdb is asked.
+    pub fn auth_userdb(&self) -> PathBuf {
+        self.config.dir.join("run/auth-userdb")
+    }
+
+    /// Its passwd-file.
+    pub fn passwd(&self) -> PathBuf {
+        self.config.dir.join("passwd")
+    }
+
+    /// The auth process; `None` while there is none.
+    pub fn auth(&self) -> Option<u32> {
+        let is_auth = |pid: &u32| process::title(*pid).starts_with("dovecot/auth");
+        self.processes().into_iter().find(is_auth)
+    }
+
+    /// How often auth was asked for a user by us: with `auth_debug` only.
+    pub fn lookups(&self) -> usize {
+        let ours = |line: &String| {
+            line.contains("master in: USER") && line.contains("service=listindexfs")
+        };
+        self.log().iter().filter(|line| ours(line)).count()
+    }
+
     /// The imap processes of this user. One that only starts or ends tells no user.
     pub fn process_pids_of(&self, user: &str) -> Vec<u32> {
         let mine = |pid: &u32| process::title(*pid).starts_with(&format!("dovecot/imap [{user} "));

@@ -67,6 +67,7 @@ pub fn path(template: &str) -> String {
         ("%2.256Nu", hash),
         ("%1.16Nu", "%{user | md5 | substr(0, 8) % 16 | hex(1)}"),
         ("%u", "%{user}"),
+        ("%h", "%{home}"),
         ("%n", "%{user | username}"),
         ("%d", "%{user | domain}"),
     ];

@@ -57,7 +57,7 @@ impl Subject {
 
 /// The part of `index=` that is the same for every user.
 pub fn base(config: &Config) -> Option<&Path> {
-    Some(config.index.literal_prefix())
+    config.index.literal_prefix()
 }
 
 /// A user's INDEX, where his name tells it.

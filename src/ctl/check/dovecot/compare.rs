@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStringExt;
 use super::conf::Conf;
 use super::places::Place;
 use crate::ctl::check::report::Level;
-use crate::ctl::check::subject::index_of;
 use crate::options::Config;
 use crate::template::{Layout, Problem, Template};
 
@@ -200,7 +199,17 @@ pub fn index(place: &Place, conf: &Conf, config: &Config, names: &Names) -> Verd
             ),
         );
     }
-    let text = at_home(given, conf.home());
+    let Some(wanted) = config.index.template() else {
+        return Verdict::Unknown(format!(
+            "index=userdb: that userdb gives the INDEX that {name} gives, {given}, is not looked at"
+        ));
+    };
+    // Any home will do where both take it from userdb.
+    let home = match wanted.needs_home() {
+        true => Some(A_HOME),
+        false => conf.home(),
+    };
+    let text = at_home(given, home);
     let template = match Template::parse(&text) {
         _ if text.starts_with("~/") => return of_userdb(name, given),
         Ok(template) => template,
@@ -211,7 +220,8 @@ pub fn index(place: &Place, conf: &Conf, config: &Config, names: &Names) -> Verd
     };
     let ours = |name: &[u8]| {
         let user = config.layout.user_named(name).ok()?;
-        let path = index_of(config, &user)?;
+        let path = wanted.expand_with(&user, Some(A_HOME.as_bytes())).ok()?;
+        let path = path.base.join(path.rest);
         Some(path.into_os_string().into_vec())
     };
     match difference(names, ours, &template) {
@@ -222,6 +232,9 @@ pub fn index(place: &Place, conf: &Conf, config: &Config, names: &Names) -> Verd
         Some(found) => found.told("index=", name, &format!("say index={text}, or mend {name}")),
     }
 }
+
+/// What stands for the home directory where userdb gives it.
+const A_HOME: &str = "/home/of/the/user";
 
 fn of_userdb(name: &str, given: &str) -> Verdict {
     Verdict::Unknown(format!(

@@ -98,6 +98,16 @@ fn written(text: &str, syntax: Syntax, lines: &mut Vec<String>) -> String {
     })
 }
 
+/// INDEX in this syntax; `None` where userdb gives it.
+fn index(config: &Config, syntax: Syntax, lines: &mut Vec<String>) -> Option<String> {
+    let template = config.index.template()?;
+    Some(match (template.needs_home(), syntax) {
+        (false, _) => written(template.as_str(), syntax, lines),
+        (true, Syntax::Old) => template.as_str().replace("%{home}", "%h"),
+        (true, Syntax::New) => template.as_str().replace("%h", "%{home}"),
+    })
+}
+
 /// LISTINDEX for each prefix, the first for INBOX's namespace.
 fn listindexes(config: &Config, layout: &str, version: Version) -> Vec<String> {
     let point = config.mountpoint.to_string_lossy();
@@ -115,7 +125,7 @@ fn listindexes(config: &Config, layout: &str, version: Version) -> Vec<String> {
 }
 
 fn old(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec<String>) {
-    let index = written(config.index.as_str(), Syntax::Old, lines);
+    let index = index(config, Syntax::Old, lines);
     let layout = written(config.layout.as_str(), Syntax::Old, lines);
     let all = listindexes(config, &layout, Version::Old);
     let location = place.and_then(|place| place.location.as_deref());
@@ -129,7 +139,7 @@ fn old(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec
             None => now.push(text),
         }
     };
-    if with_index {
+    if let Some(index) = index.filter(|_| with_index) {
         set("INDEX", &index);
     }
     if let Some(first) = all.first() {
@@ -155,7 +165,7 @@ fn old(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec
 }
 
 fn new(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec<String>) {
-    let index = written(config.index.as_str(), Syntax::New, lines);
+    let index = index(config, Syntax::New, lines);
     let layout = written(config.layout.as_str(), Syntax::New, lines);
     let all = listindexes(config, &layout, Version::New);
     if place.is_none() {
@@ -163,7 +173,8 @@ fn new(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec
         lines.push("mail_path = %{home}/mdbox".to_owned());
     }
     let mut settings = Vec::new();
-    settings.extend(with_index.then(|| format!("mail_index_path = {index}")));
+    let index = index.filter(|_| with_index);
+    settings.extend(index.map(|index| format!("mail_index_path = {index}")));
     settings.extend(
         all.first()
             .map(|first| format!("mailbox_list_index_prefix = {first}")),
