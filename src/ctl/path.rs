@@ -169,14 +169,13 @@ fn in_index(all: &[Known], path: &Path) -> Result<Option<Report>, Failure> {
     let mut unclear = None;
     for known in all {
         let Config { index, layout, .. } = &known.config;
+        let Some(index) = index.template() else {
+            continue;
+        };
         match index.user_of(layout, path) {
             Ok(Some(user)) => return Ok(Some(Report::new(known, &user, "index"))),
             Ok(None) => {}
-            Err(_)
-                if index
-                    .literal_prefix()
-                    .is_some_and(|base| path.starts_with(base)) =>
-            {
+            Err(_) if !index.begins_with_home() && path.starts_with(index.literal_prefix()) => {
                 unclear = Some(index.as_str());
             }
             Err(_) => {}
@@ -208,7 +207,10 @@ impl Report {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let dir = Path::new(std::ffi::OsStr::from_bytes(user.dir()));
         let directory = config.mountpoint.join(dir);
-        let index = config.index.expand(user);
+        let index = match config.index.template() {
+            Some(template) => template.expand(user),
+            None => Err(crate::template::ExpandError::NoHome),
+        };
         Report {
             mountpoint: text(&config.mountpoint),
             backing: text(&config.backing),

@@ -129,22 +129,6 @@ impl IndexTemplate {
         }
         Ok(expanded)
     }
-}
-
-/// The directories of an absolute path, as the kernel would find them: without empty names and `.`, and never with `..`.
-pub fn home_names(home: &[u8]) -> Result<Vec<Vec<u8>>, ExpandError> {
-    let bad = |why| Err(ExpandError::BadHome(why));
-    if home.first() != Some(&b'/') {
-        return bad("is not an absolute path");
-    }
-    let names = home.split(|&byte| byte == b'/');
-    let names: Vec<_> = names.filter(|name| !matches!(*name, b"" | b".")).collect();
-    match names.iter().find_map(|name| complaint(name)) {
-        Some(_) if names.contains(&&b".."[..]) => bad("leads through `..`"),
-        Some(_) => bad("has a name in it that no directory can have"),
-        None if names.is_empty() => bad("is the root"),
-        None => Ok(names.into_iter().map(<[u8]>::to_vec).collect()),
-    }
 
     /// The way back: whose INDEX this is, or what lies in it, where `layout` is the mount's. `None`: nobody's.
     ///
@@ -168,6 +152,22 @@ pub fn home_names(home: &[u8]) -> Result<Vec<Vec<u8>>, ExpandError> {
         let user = guess.and_then(|name| layout.user_named(&name).ok());
         // It was a guess.
         Ok(user.filter(|user| self.expand(user).is_ok_and(|index| path.starts_with(index))))
+    }
+}
+
+/// The directories of an absolute path, as the kernel would find them: without empty names and `.`, and never with `..`.
+pub fn home_names(home: &[u8]) -> Result<Vec<Vec<u8>>, ExpandError> {
+    let bad = |why| Err(ExpandError::BadHome(why));
+    if home.first() != Some(&b'/') {
+        return bad("is not an absolute path");
+    }
+    let names = home.split(|&byte| byte == b'/');
+    let names: Vec<_> = names.filter(|name| !matches!(*name, b"" | b".")).collect();
+    match names.iter().find_map(|name| complaint(name)) {
+        Some(_) if names.contains(&&b".."[..]) => bad("leads through `..`"),
+        Some(_) => bad("has a name in it that no directory can have"),
+        None if names.is_empty() => bad("is the root"),
+        None => Ok(names.into_iter().map(<[u8]>::to_vec).collect()),
     }
 }
 
