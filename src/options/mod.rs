@@ -176,6 +176,7 @@ impl Config {
     pub fn differences(&self, other: &Self) -> Vec<&'static str> {
         let all = [
             ("index", self.index.as_str() == other.index.as_str()),
+            ("userdb", self.userdb == other.userdb),
             ("layout", self.layout.as_str() == other.layout.as_str()),
             ("prefix", self.prefixes == other.prefixes),
             ("host", self.host == other.host),

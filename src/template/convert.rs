@@ -3,10 +3,10 @@
 //! Each variable's operations are written as the other syntax has them. What comes of it counts only if both give the same for
 //! each of many names, also those of one letter: where one fails and the other does not, they are not the same.
 
-use super::Template;
 use super::digest::{ALGORITHMS, Algorithm};
 use super::expr::{Arithmetic, Op, Part, Parts, Source, Var};
 use super::scan::Syntax;
+use super::{Template, eval};
 
 /// Names of every kind that a template may treat in a way of its own.
 const NAMES: [&str; 22] = [
@@ -42,22 +42,38 @@ impl Template {
             // `%{user}` is in both.
             _ if self.syntax == syntax => Some(self.text[place.bytes.clone()].to_owned()),
             (Part::Literal(text), _) => literal(text, syntax),
-            (Part::Home, Syntax::Old) => Some("%h".to_owned()),
-            (Part::Home, Syntax::New) => Some("%{home}".to_owned()),
+            (Part::Home, _) => Some(home(&self.text[place.bytes.clone()], syntax)),
             (Part::Var(var), Syntax::New) => new(var),
             (Part::Var(var), Syntax::Old) => old(var),
         });
         let text: String = texts.collect::<Option<_>>()?;
-        let other = Template::parse(&text).ok()?;
+        let other = Template::parse_with_home(&text).ok()?;
         let fits = other.parts.is_empty() || other.syntax == syntax || is_in_both(&other);
-        let same = |name: &str| match (self.expand(name.as_bytes()), other.expand(name.as_bytes()))
-        {
+        let (ours, others) = (without_home(self), without_home(&other));
+        let expand = |parts: &Parts, name: &str| eval::expand(parts, name.as_bytes());
+        let same = |name: &str| match (expand(&ours, name), expand(&others, name)) {
             (Ok(ours), Ok(others)) => ours == others,
             (Err(_), Err(_)) => true,
             _ => false,
         };
         (fits && NAMES.iter().all(|name| same(name))).then_some(text)
     }
+}
+
+/// That is the same in both, whatever it is.
+fn without_home(template: &Template) -> Parts {
+    let parts = template.parts.iter().filter(|part| **part != Part::Home);
+    parts.cloned().collect()
+}
+
+/// `~` is in both.
+fn home(text: &str, syntax: Syntax) -> String {
+    let text = match (text, syntax) {
+        ("~", _) => text,
+        (_, Syntax::Old) => "%h",
+        (_, Syntax::New) => "%{home}",
+    };
+    text.to_owned()
 }
 
 /// What has neither's own forms counts as 2.3's.
@@ -415,6 +431,19 @@ mod tests {
     #[case("%{user | default('x') | md5}", Syntax::Old)]
     fn what_the_other_has_not(#[case] text: &str, #[case] syntax: Syntax) {
         assert_eq!(convert(text, syntax), None);
+    }
+
+    #[rstest]
+    #[case(
+        "%h/i/%2.256Nu",
+        Syntax::New,
+        "%{home}/i/%{user | md5 | substr(0, 8) % 256 | hex(2)}"
+    )]
+    #[case("~/index", Syntax::New, "~/index")]
+    #[case("%{home}/%{user | lower}", Syntax::Old, "%h/%Lu")]
+    fn the_home_is_in_both(#[case] text: &str, #[case] syntax: Syntax, #[case] other: &str) {
+        let template = Template::parse_with_home(text).expect(text);
+        assert_eq!(template.in_syntax(syntax).as_deref(), Some(other));
     }
 
     #[rstest]

@@ -11,7 +11,7 @@ use super::error::{ExpandError, Problem, TemplateError};
 use super::inverse::{Inverse, unknown};
 use super::layout::Layout;
 use super::trace::Info;
-use super::{Template, User};
+use super::{Syntax, Template, User};
 
 /// Longer paths no system call takes.
 const PATH_MAX: usize = 4095;
@@ -80,6 +80,11 @@ impl IndexTemplate {
     /// As it was written.
     pub fn as_str(&self) -> &str {
         self.template.as_str()
+    }
+
+    /// The same in this syntax; `None` where that has no template that means the same.
+    pub fn in_syntax(&self, syntax: Syntax) -> Option<String> {
+        self.template.in_syntax(syntax)
     }
 
     /// Whether the user's home directory is a part of it.

@@ -1,6 +1,7 @@
 //! The part of `index=` before its first variable: it is there, on a file system that several hosts see, and answers.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use super::report::{About, Report};
@@ -25,7 +26,20 @@ pub enum Base {
 
 /// Looks at it; `table` is that of the mounts.
 pub fn look_at(subject: &Subject, table: &[u8], report: &mut Report) -> Base {
-    let (Some(config), Some(base)) = (&subject.config, subject.base()) else {
+    let Some(config) = &subject.config else {
+        return Base::Silent;
+    };
+    if let Some(socket) = &config.userdb {
+        userdb(socket, report);
+    }
+    let Some(base) = subject.base() else {
+        report.ok(
+            About::Base,
+            format!(
+                "index={} has no part that is the same for all users: what INDEX is on is not looked at",
+                config.index.as_str()
+            ),
+        );
         return Base::Silent;
     };
     let name = base.display();
@@ -56,6 +70,25 @@ pub fn look_at(subject: &Subject, table: &[u8], report: &mut Report) -> Base {
             of_mounts(config, &real, table, report);
             Base::Answers
         }
+    }
+}
+
+/// Whether there is somebody to ask. It need not be before Dovecot is started.
+fn userdb(socket: &Path, report: &mut Report) {
+    let name = socket.display();
+    match std::fs::metadata(socket) {
+        Ok(found) if found.file_type().is_socket() => report.ok(
+            About::Base,
+            format!("Dovecot's userdb, {name}, is asked where INDEX is"),
+        ),
+        Ok(_) => report.error(
+            About::Base,
+            format!("{name} is no socket, so every user is refused: name Dovecot's auth-userdb in userdb="),
+        ),
+        Err(_) => report.warning(
+            About::Base,
+            format!("{name} is missing, so every user is refused: start Dovecot, or name its auth-userdb in userdb="),
+        ),
     }
 }
 

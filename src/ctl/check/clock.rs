@@ -159,7 +159,7 @@ fn walk(
 fn of_user(config: &Config, dir: &OwnedFd, path: &[Vec<u8>]) -> Option<Seen> {
     let names: Vec<&[u8]> = path.iter().map(Vec::as_slice).collect();
     let user = config.layout.user_of(&names)?;
-    let index = index_of(config, &user)?;
+    let index = index_of(config, &user, None)?;
     let creds = owner(config, dir)?;
     let own = open_index(config, &index, Some(&creds)).ok()?;
     let alone = statx(&own, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok()?;

@@ -55,14 +55,15 @@ impl Subject {
     }
 }
 
-/// The part of `index=` that is the same for every user.
+/// The part of `index=` that is the same for every user, if there is one.
 pub fn base(config: &Config) -> Option<&Path> {
     config.index.literal_prefix()
 }
 
-/// A user's INDEX, where his name tells it.
-pub fn index_of(config: &Config, user: &User) -> Option<PathBuf> {
-    config.index.expand(user).ok()
+/// A user's INDEX, where his name and his home tell it.
+pub fn index_of(config: &Config, user: &User, home: Option<&[u8]>) -> Option<PathBuf> {
+    let expanded = config.index.template()?.expand_with(user, home).ok()?;
+    Some(expanded.base.join(expanded.rest))
 }
 
 /// Finds them, and says what is wrong with that and their options.

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use super::conf::Conf;
 use super::places::Place;
 use crate::ctl::check::report::Level;
+use crate::ctl::check::subject::index_of;
 use crate::options::Config;
 use crate::template::{Layout, Problem, Template};
 
@@ -19,6 +20,8 @@ const NAMES: [&str; 7] = [
     "Bob@Example.ORG",
     "ZOE",
 ];
+/// Stands for a home that only the userdb knows.
+const SOME_HOME: &str = "/a-home";
 /// Where nothing else is said Dovecot makes names small.
 const USERNAME_FORMAT: &str = "%Lu";
 
@@ -183,62 +186,60 @@ impl Difference {
 /// Its INDEX against `index=`.
 pub fn index(place: &Place, conf: &Conf, config: &Config, names: &Names) -> Verdict {
     let name = conf.version.index();
+    let ours = config.index.as_str();
     // Where it is not said, the indexes are with the mail.
     let Some(given) = place.index.as_ref().or(place.root.as_ref()) else {
         return Verdict::Unknown(format!(
-            "{name} is not said, and cannot be compared with index={}: say it",
-            config.index.as_str()
+            "{name} is not said, and cannot be compared with index={ours}: say it"
         ));
     };
     if given == "MEMORY" {
         return Verdict::Differs(
             Level::Error,
             format!(
-                "{name} is MEMORY, so nothing on NFS tells who has had the user: say {name}={}",
-                config.index.as_str()
+                "{name} is MEMORY, so nothing on NFS tells who has had the user: say {name}={ours}"
             ),
         );
     }
-    let Some(wanted) = config.index.template() else {
-        return Verdict::Unknown(format!(
-            "index=userdb: that userdb gives the INDEX that {name} gives, {given}, is not looked at"
-        ));
-    };
-    // Any home will do where both take it from userdb.
-    let home = match wanted.needs_home() {
-        true => Some(A_HOME),
-        false => conf.home(),
-    };
+    if config.index.template().is_none() {
+        return Verdict::Fits(format!("{name} is what the userdb says, which is asked"));
+    }
+    // Any home will do, where both have it in them.
+    let home = conf
+        .home()
+        .or(config.index.needs_userdb().then_some(SOME_HOME));
     let text = at_home(given, home);
     let template = match Template::parse(&text) {
-        _ if text.starts_with("~/") => return of_userdb(name, given),
+        _ if text.starts_with('~') => return of_userdb(name, given),
         Ok(template) => template,
         Err(why) if why.problem == Problem::NotFromName => return of_userdb(name, given),
         Err(why) => {
             return Verdict::Unknown(format!("{name} cannot be compared with index=: {why}"));
         }
     };
-    let ours = |name: &[u8]| {
+    let home = home.and_then(|home| Template::parse(home).ok());
+    let expand = |name: &[u8]| {
         let user = config.layout.user_named(name).ok()?;
-        let path = wanted.expand_with(&user, Some(A_HOME.as_bytes())).ok()?;
-        let path = path.base.join(path.rest);
+        let home = home.as_ref().and_then(|home| home.expand(name).ok());
+        let path = index_of(config, &user, home.as_deref())?;
         Some(path.into_os_string().into_vec())
     };
-    match difference(names, ours, &template) {
-        None => Verdict::Fits(format!(
-            "{name} is as index={} has it",
-            config.index.as_str()
-        )),
-        Some(found) => found.told("index=", name, &format!("say index={text}, or mend {name}")),
+    match difference(names, expand, &template) {
+        None => Verdict::Fits(format!("{name} is as index={ours} has it")),
+        Some(found) => {
+            let theirs = if conf.home().is_some() { &text } else { given };
+            found.told(
+                "index=",
+                name,
+                &format!("say index={theirs}, or mend {name}"),
+            )
+        }
     }
 }
 
-/// What stands for the home directory where userdb gives it.
-const A_HOME: &str = "/home/of/the/user";
-
 fn of_userdb(name: &str, given: &str) -> Verdict {
     Verdict::Unknown(format!(
-        "{name} is {given}, which depends on the userdb and cannot be compared with index=: name it by %u, %n and %d in both"
+        "{name} is {given}, which depends on the userdb, and index= does not: say index={given}, or name it by %u, %n and %d in both"
     ))
 }
 

@@ -40,7 +40,7 @@ fn of(version: Version, conf: Option<&Conf>, config: &Config, network: bool) -> 
     // What the userdb says stays as it is.
     let index = both.is_none_or(|(conf, place)| {
         place.index.is_none() || compare::is_known(place, conf, config)
-    });
+    }) && config.index.template().is_some();
     if !both.is_some_and(fits) {
         match version {
             Version::Old => old(place.as_ref(), index, config, &mut lines),
@@ -90,22 +90,21 @@ fn main_place(conf: &Conf, config: &Config) -> Option<Place> {
 fn written(text: &str, syntax: Syntax, lines: &mut Vec<String>) -> String {
     let template = Template::parse(text).ok();
     let converted = template.and_then(|template| template.in_syntax(syntax));
-    converted.unwrap_or_else(|| {
-        lines.push(format!(
-            "# This Dovecot has nothing that means the same as {text}: choose another, here and in the mount's options."
-        ));
-        text.to_owned()
-    })
+    converted.unwrap_or_else(|| as_it_is(text, lines))
 }
 
-/// INDEX in this syntax; `None` where userdb gives it.
+/// `index=`, the same; nothing where the userdb says it.
 fn index(config: &Config, syntax: Syntax, lines: &mut Vec<String>) -> Option<String> {
     let template = config.index.template()?;
-    Some(match (template.needs_home(), syntax) {
-        (false, _) => written(template.as_str(), syntax, lines),
-        (true, Syntax::Old) => template.as_str().replace("%{home}", "%h"),
-        (true, Syntax::New) => template.as_str().replace("%h", "%{home}"),
-    })
+    let converted = template.in_syntax(syntax);
+    Some(converted.unwrap_or_else(|| as_it_is(template.as_str(), lines)))
+}
+
+fn as_it_is(text: &str, lines: &mut Vec<String>) -> String {
+    lines.push(format!(
+        "# This Dovecot has nothing that means the same as {text}: choose another, here and in the mount's options."
+    ));
+    text.to_owned()
 }
 
 /// LISTINDEX for each prefix, the first for INBOX's namespace.
@@ -125,7 +124,7 @@ fn listindexes(config: &Config, layout: &str, version: Version) -> Vec<String> {
 }
 
 fn old(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec<String>) {
-    let index = index(config, Syntax::Old, lines);
+    let index = index(config, Syntax::Old, lines).filter(|_| with_index);
     let layout = written(config.layout.as_str(), Syntax::Old, lines);
     let all = listindexes(config, &layout, Version::Old);
     let location = place.and_then(|place| place.location.as_deref());
@@ -139,8 +138,8 @@ fn old(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec
             None => now.push(text),
         }
     };
-    if let Some(index) = index.filter(|_| with_index) {
-        set("INDEX", &index);
+    if let Some(index) = &index {
+        set("INDEX", index);
     }
     if let Some(first) = all.first() {
         set("LISTINDEX", first);
@@ -165,7 +164,7 @@ fn old(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec
 }
 
 fn new(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec<String>) {
-    let index = index(config, Syntax::New, lines);
+    let index = index(config, Syntax::New, lines).filter(|_| with_index);
     let layout = written(config.layout.as_str(), Syntax::New, lines);
     let all = listindexes(config, &layout, Version::New);
     if place.is_none() {
@@ -173,7 +172,6 @@ fn new(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec
         lines.push("mail_path = %{home}/mdbox".to_owned());
     }
     let mut settings = Vec::new();
-    let index = index.filter(|_| with_index);
     settings.extend(index.map(|index| format!("mail_index_path = {index}")));
     settings.extend(
         all.first()

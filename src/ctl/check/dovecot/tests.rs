@@ -368,6 +368,36 @@ fn what_stock_dovecot_lacks_is_told_in_its_own_words() {
     );
 }
 
+/// Where `index=` asks the userdb, or has the home in it.
+#[test]
+fn homes_that_only_the_userdb_knows() {
+    let passwd = GOOD_2_3.replace("driver = static", "driver = passwd");
+    let passwd = passwd.replace("  args = uid=vmail gid=vmail home=/srv/%u\n", "");
+    let at_home = passwd.replace("INDEX=/nfs/idx/%2.256Nu/%u", "INDEX=%h/index");
+    let report = said_with("index=~/index", &at_home);
+    assert!(
+        has(&report, Level::Ok, About::Index, "as index=~/index"),
+        "{report:#?}"
+    );
+    assert_eq!(report.dovecot_lines(), []);
+    let report = said_with("index=%h/indexes", &at_home);
+    let differs = "index= gives /a-home/indexes, INDEX /a-home/index: say index=%h/index";
+    assert!(
+        has(&report, Level::Error, About::Index, differs),
+        "{report:#?}"
+    );
+    let report = said_with("index=userdb", &at_home);
+    assert!(
+        has(&report, Level::Ok, About::Index, "which is asked"),
+        "{report:#?}"
+    );
+    let report = said(&at_home);
+    assert!(
+        has(&report, Level::Warning, About::Index, "say index=%h/index"),
+        "{report:#?}"
+    );
+}
+
 /// What is added is what was missing.
 #[rstest]
 #[case("index=/nfs/idx/%2.256Nu/%u")]
