@@ -363,19 +363,17 @@ fn users_are_given_back() {
     let large = Rules {
         hosts: 3,
         sessions: 1,
-        trouble: true,
-        refuse: true,
         ..small
     };
     holds(
         small,
         large,
-        &["back-put", "back-unlocked", "claim", "keep", "adopt"],
+        &["back-put", "back-unlocked", "claim", "keep"],
     );
 }
 
 /// Users are given back, and come again.
-/// 34,000 states; large LARGE1.
+/// 34,000 states; large 4.3 million, 47 s.
 #[test]
 fn users_are_given_back_and_migrate() {
     let small = Rules {
@@ -417,7 +415,7 @@ fn users_are_given_back_and_one_host_migrates() {
 }
 
 /// Everything fails at any step.
-/// 31,000 states; large LARGE3.
+/// 31,000 states; large 1.7 million, 7 s.
 #[test]
 fn nfs_fails_while_users_are_given_back() {
     let small = Rules {
