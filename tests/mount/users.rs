@@ -101,6 +101,42 @@ fn each_has_his_line_in_the_order_that_is_asked_for() {
     assert_eq!(dirs.len(), 3);
 }
 
+/// What people see on a terminal that is so wide.
+fn on_a_terminal(rig: &Rig, columns: u32, env: &[(&str, &str)]) -> String {
+    let command = format!(
+        "stty cols {columns}; {CTL} users {} 2>/dev/null",
+        rig.mountpoint.display()
+    );
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]);
+    for name in ["COLUMNS", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+        script.env_remove(name);
+    }
+    script.env("TERM", "xterm").envs(env.iter().copied());
+    let said = run(script);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    said.out
+}
+
+#[test]
+fn a_terminal_has_colours_unless_they_are_unwanted_and_its_width_is_used() {
+    let Some(rig) = Rig::new() else { return };
+    let long = format!("{}@example.com", "long".repeat(20));
+    let (_daemon, _) = mounted(&rig, &[(&long, DAY)]);
+    assert!(on_a_terminal(&rig, 80, &[]).contains("\u{1b}[1mUSER\u{1b}[0m"));
+    for unwanted in [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb")] {
+        let said = on_a_terminal(&rig, 80, &[unwanted]);
+        assert!(!said.contains("\u{1b}["), "{unwanted:?}: {said:?}");
+        assert!(said.contains('…') && !said.contains(&long), "{said:?}");
+        assert!(
+            said.lines()
+                .skip(1)
+                .all(|line| line.trim_end().chars().count() <= 80)
+        );
+    }
+    assert!(on_a_terminal(&rig, 200, &[("TERM", "dumb")]).contains(&long));
+}
+
 #[test]
 fn a_long_name_is_shortened_where_lines_have_an_end() {
     let Some(rig) = Rig::new() else { return };
