@@ -47,8 +47,9 @@ pub fn after_writer(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Resul
     let (seen, _) = claim_seen(gate, &dir, record.as_ref())?;
     drop(acting);
     match seen {
-        Claim::Recorded | Claim::Ours => Ok(Fenced::Yes),
-        Claim::Foreign => set(gate, state, &dir).map(|()| Fenced::Yes),
+        Claim::Recorded => Ok(Fenced::Yes),
+        // Without a record nobody has looked for INDEX/L after the claim: the host before may have given it back just then.
+        Claim::Ours | Claim::Foreign => set(gate, state, &dir).map(|()| Fenced::Yes),
     }
 }
 

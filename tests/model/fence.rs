@@ -66,7 +66,7 @@ impl Protocol {
 
     pub fn after_writer_claim(&self, s: &mut State, host: usize, whose: For) {
         let seen = self.claim_seen(s, host, s.hosts[host].run.record);
-        if seen != Claim::Foreign {
+        if seen == Claim::Recorded {
             return self.fenced(s, host, whose, true);
         }
         s.hosts[host].run = Run {
