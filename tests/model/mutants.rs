@@ -54,7 +54,7 @@ const HANGS: Rules = Rules {
 mutants! {
     log_before_lasthost: LogBeforeLastHost in Rules::MIGRATING, within 35;
     no_late_join: NoLateJoin in Rules::PLAIN, within 38;
-    record_last: RecordLast in CRASH, within 36;
+    record_last: RecordLast in CRASH, within 37;
     claim_before_copy: ClaimBeforeCopy in Rules { give_back: true, ..Rules::MIGRATING }, within 62;
     recheck_claim: RecheckClaim in Rules::MIGRATING, within 32;
     compare_log: CompareLog in Rules { crash: true, ..Rules::MIGRATING }, within 21;
@@ -75,7 +75,7 @@ mutants! {
     unclaimed_purges: UnclaimedPurges in Rules { delete: true, ..Rules::PLAIN }, within 14;
     fence_after_writers: FenceAfterWriters in Rules::PLAIN, within 27;
     fence_after_ghosts: FenceAfterGhosts in TROUBLE, within 22;
-    lay_who_had_ended: LayWhoHadEnded in Rules { sessions: 3, ..Rules::PLAIN }, within 50;
+    lay_who_had_ended: LayWhoHadEnded in Rules { sessions: 3, ..Rules::PLAIN }, within 53;
     writers_first: WritersFirst in Rules::MIGRATING, within 36;
     fences_survive: FencesSurvive in CRASH, within 29;
     fence_drops_log: FenceDropsLog in Rules { trouble: true, ..Rules::MIGRATING }, within 29;
