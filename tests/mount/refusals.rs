@@ -31,8 +31,15 @@ fn refused(command: &mut Command, code: i32, line: &str) {
 #[case("index=/nfs/%u,check_timeout=0s", "check_timeout=0s: ")]
 #[case("index=nfs/%u", "index=nfs/%u: ")]
 #[case("ro", "option `index` is missing")]
-#[case("index=/nfs/%h", "`%h` (column 6) is the home directory")]
-#[case("index=/nfs/%{home}/%u", "`%{home}` (column 6) needs %{home}")]
+#[case("index=/nfs/%l/%u", "`%l` (column 6) is the local IP address")]
+#[case(
+    "index=/nfs/%u,layout=%h",
+    "layout=%h: `%h` (column 1) is the home directory"
+)]
+#[case(
+    "index=/nfs/%{local_ip}/%u",
+    "`%{local_ip}` (column 6) needs %{local_ip}"
+)]
 #[case("index=/nfs/%{usr}", "did you mean %{user}?")]
 #[case("index=/nfs/%u,layout=%Mu", "layout=%Mu: `%Mu` (column 1) is a hash")]
 #[case(
