@@ -67,8 +67,15 @@ impl Socket {
         std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         // What is there is of one before this one: whoever listens holds the backing's lock.
         rustix::fs::renameat(&private, &new, &private, name)?;
-        let answer = Arc::new(answer);
-        let take = move || take_clients(&listener, &answer);
+        let take = move || {
+            let serve = move |client| serve(client, &answer);
+            take_clients(
+                listener.incoming(),
+                "the control socket",
+                (CLIENTS, "client"),
+                serve,
+            );
+        };
         Builder::new().name("control".to_owned()).spawn(take)?;
         Ok(Socket { private, name })
     }
@@ -87,31 +94,36 @@ pub(super) fn within(private: &OwnedFd, name: &str) -> PathBuf {
     format!("/proc/self/fd/{}/{name}", private.as_raw_fd()).into()
 }
 
-fn take_clients<F>(listener: &UnixListener, answer: &Arc<F>)
-where
-    F: Fn(Command, &mut Client) -> Answer + Send + Sync + 'static,
-{
+/// Serves so many clients at a time, each in a thread of this name; one more finds the connection closed. Returns when none come
+/// any more.
+pub fn take_clients<S: Send + 'static>(
+    incoming: impl Iterator<Item = io::Result<S>>,
+    about: &'static str,
+    (most, name): (usize, &str),
+    serve: impl Fn(S) -> io::Result<()> + Send + Sync + 'static,
+) {
+    let serve = Arc::new(serve);
     // One for each client besides our own.
     let clients = Arc::new(());
-    for client in listener.incoming() {
+    for client in incoming {
         let client = match client {
-            Ok(client) if Arc::strong_count(&clients) <= CLIENTS => client,
+            Ok(client) if Arc::strong_count(&clients) <= most => client,
             Ok(_) => continue,
             Err(error) => {
-                log::debug!("the control socket: {error}");
+                log::debug!("{about}: {error}");
                 thread::sleep(PAUSE);
                 continue;
             }
         };
-        let (answer, counted) = (Arc::clone(answer), Arc::clone(&clients));
-        let serve = move || {
-            if let Err(error) = serve(client, &*answer) {
-                log::debug!("a client of the control socket: {error}");
+        let (serve, counted) = (Arc::clone(&serve), Arc::clone(&clients));
+        let run = move || {
+            if let Err(error) = serve(client) {
+                log::debug!("a client of {about}: {error}");
             }
             drop(counted);
         };
-        if let Err(error) = Builder::new().name("client".to_owned()).spawn(serve) {
-            log::debug!("the control socket: {error}");
+        if let Err(error) = Builder::new().name(name.to_owned()).spawn(run) {
+            log::debug!("{about}: {error}");
         }
     }
 }

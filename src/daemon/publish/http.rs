@@ -10,6 +10,7 @@ use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
 use super::Told;
+use crate::control::socket::take_clients;
 use crate::stats::exposition::CONTENT_TYPE;
 
 /// So many are answered at a time; one more finds the connection closed.
@@ -20,15 +21,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LONGEST: usize = 8 << 10;
 /// The pause before an address that cannot be had is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
-/// The pause where no client can be taken, as when descriptors have run out.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Listens there for as long as the program runs; where that cannot be, as the address is another's still, later.
 pub fn serve(address: SocketAddr, told: Arc<Told>) -> io::Result<()> {
     let run = move || {
         let listener = listen(address);
         log::info!("metrics are at http://{address}/metrics");
-        take_clients(&listener, &told);
+        let serve = move |client| answer(client, || told.text());
+        take_clients(listener.incoming(), "metrics", (CLIENTS, "scrape"), serve);
     };
     Builder::new()
         .name("metrics".to_owned())
@@ -48,32 +48,6 @@ fn listen(address: SocketAddr) -> TcpListener {
             Err(_) => {}
         }
         thread::sleep(AGAIN);
-    }
-}
-
-fn take_clients(listener: &TcpListener, told: &Arc<Told>) {
-    // One for each client besides our own.
-    let clients = Arc::new(());
-    for client in listener.incoming() {
-        let client = match client {
-            Ok(client) if Arc::strong_count(&clients) <= CLIENTS => client,
-            Ok(_) => continue,
-            Err(error) => {
-                log::debug!("metrics: {error}");
-                thread::sleep(PAUSE);
-                continue;
-            }
-        };
-        let (told, counted) = (Arc::clone(told), Arc::clone(&clients));
-        let answer = move || {
-            if let Err(error) = answer(client, || told.text()) {
-                log::debug!("a client of metrics: {error}");
-            }
-            drop(counted);
-        };
-        if let Err(error) = Builder::new().name("scrape".to_owned()).spawn(answer) {
-            log::debug!("metrics: {error}");
-        }
     }
 }
 
