@@ -1,6 +1,7 @@
 //! One user's list index: who may have it now. The gate, its decision and its steps.
 
 pub mod about;
+mod answer;
 pub mod claim;
 pub mod clean;
 pub mod count;
