@@ -62,8 +62,8 @@ impl Plan {
             only: cli.only,
             ops_rounds: 9,
             ops_time: Duration::from_millis(120),
-            imap_rounds: 15,
-            imap_time: Duration::from_millis(1000),
+            imap_rounds: 60,
+            imap_time: Duration::from_millis(250),
             counted_sessions: 100,
             kills: 200,
         };
@@ -73,8 +73,8 @@ impl Plan {
         Self {
             ops_rounds: 3,
             ops_time: Duration::from_millis(50),
-            imap_rounds: 3,
-            imap_time: Duration::from_millis(600),
+            imap_rounds: 8,
+            imap_time: Duration::from_millis(250),
             counted_sessions: 30,
             kills: 50,
             ..usual

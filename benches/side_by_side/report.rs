@@ -31,7 +31,9 @@ impl Results {
     }
 
     pub fn print(&self, contestants: &[Contestant]) {
-        println!("Ratios are medians over rounds, with the least and the greatest.");
+        println!(
+            "Ratios are medians over rounds, and in brackets between what these are with 95 % confidence."
+        );
         for to in [DIRECT, BINDFS]
             .into_iter()
             .filter(|to| contestants.iter().any(|c| c.name == *to))

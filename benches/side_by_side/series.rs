@@ -16,15 +16,15 @@ pub struct Series {
     rates: Vec<(&'static str, Vec<f64>)>,
 }
 
-/// Median, least and greatest.
+/// Median, and between what it is with 95 % confidence; the least and the greatest where there are few values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     pub median: f64,
-    pub min: f64,
-    pub max: f64,
+    pub low: f64,
+    pub high: f64,
 }
 
-/// Measures A B C A B C …; `measure` is given the contestant's number.
+/// Measures A B C C B A A B C …, so that none always comes after the same one; `measure` is given the contestant's number.
 pub fn interleave(
     name: &'static str,
     at_once: usize,
@@ -36,9 +36,13 @@ pub fn interleave(
         .iter()
         .map(|c| (c.name, Vec::with_capacity(rounds)))
         .collect();
-    for _ in 0..rounds {
-        for (i, (_, of_one)) in rates.iter_mut().enumerate() {
-            of_one.push(measure(i)?);
+    for round in 0..rounds {
+        for turn in 0..contestants.len() {
+            let i = match round % 2 {
+                0 => turn,
+                _ => contestants.len() - 1 - turn,
+            };
+            rates[i].1.push(measure(i)?);
         }
     }
     Ok(Series {
@@ -69,7 +73,7 @@ impl Series {
                 if let Some(s) = self.ratio(name, to) {
                     one.insert(
                         format!("to_{to}"),
-                        json!({"median": s.median, "min": s.min, "max": s.max}),
+                        json!({"median": s.median, "low": s.low, "high": s.high}),
                     );
                 }
             }
@@ -88,12 +92,16 @@ impl Series {
 
 fn spread(mut values: Vec<f64>) -> Option<Spread> {
     values.sort_by(f64::total_cmp);
-    let (min, max) = (*values.first()?, *values.last()?);
+    // So many of the values are beyond either end: binomial, by the normal approximation.
+    let beyond = (values.len() as f64 - 1.96 * (values.len() as f64).sqrt()) / 2.0;
+    let beyond = beyond.max(0.0) as usize;
+    let low = *values.get(beyond)?;
+    let high = *values.get(values.len() - 1 - beyond)?;
     let middle = values.len() / 2;
     let median = if values.len() % 2 == 1 {
         values[middle]
     } else {
         (values[middle - 1] + values[middle]) / 2.0
     };
-    Some(Spread { median, min, max })
+    Some(Spread { median, low, high })
 }

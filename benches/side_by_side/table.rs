@@ -80,7 +80,7 @@ pub fn of_ratios(
 
 fn cell(spread: Option<Spread>) -> String {
     spread.map_or_else(String::new, |s| {
-        format!("{:.2} ({:.2}–{:.2})", s.median, s.min, s.max)
+        format!("{:.2} ({:.2}–{:.2})", s.median, s.low, s.high)
     })
 }
 
