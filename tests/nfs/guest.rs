@@ -6,9 +6,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::support::config::HASHED;
-use crate::support::lab::mail_dir;
+use crate::support::dovecot::hashed;
+use crate::support::lab::{dir_of, mail_dir};
 use crate::support::mount::Options;
 use crate::support::{Config, Lab, Site};
+use rustix::mount::UnmountFlags;
 
 /// Set in the guest only: the NFS version of both clients' mounts.
 pub const VERSION: &str = "LISTINDEXFS_NFS_VERSION";
@@ -136,8 +138,28 @@ pub fn fresh_dir() -> String {
     name
 }
 
+/// A directory seen at another place. Where nothing is cached, each part of a path is asked for, each time: as the
+/// root of a mount that is near it, a user's directory costs half of the RPCs.
+struct Bound(PathBuf);
+
+impl Bound {
+    fn new(far: &Path, near: PathBuf) -> Self {
+        dir_of(&near, 0, 0, 0o755);
+        rustix::mount::mount_bind(far, &near).expect("a bind mount");
+        Self(near)
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
 /// A test's world, its store on the first server: what host a sees of it, and host b.
 pub struct World {
+    // Before the directories that they are in.
+    _bound: Vec<Bound>,
     /// The store as the server itself sees it, where no permissions and no caches are in the way.
     pub on_server: PathBuf,
     /// What Dovecot sees.
@@ -164,12 +186,13 @@ impl World {
             labs,
             on_server,
             _mounts: Vec::new(),
+            _bound: Vec::new(),
         }
     }
 
-    /// The same, but Dovecot sees the store through mounts of its own that cache nothing: with default options it
-    /// is wrong by itself about what another host did a moment ago. We see INDEX with default options still.
-    pub fn coherent() -> Self {
+    /// The same, but Dovecot sees `user`'s directories through mounts of its own that cache nothing: with default
+    /// options it is wrong by itself about what another host did a moment ago. We see INDEX with default options still.
+    pub fn coherent(user: &str) -> Self {
         let mut world = Self::new();
         let options = format!("vers={},noac,lookupcache=none", version());
         for client in [Client::A, Client::B] {
@@ -179,8 +202,16 @@ impl World {
                 ["umount", client.name(), "1", "", &point],
             );
             world._mounts.push(changed(&how, &back));
-            let store = Path::new(&point).join(world.on_server.file_name().expect("a name"));
-            world.labs[client as usize] = world.labs[client as usize].with_store(store);
+            let far = Path::new(&point).join(world.on_server.file_name().expect("a name"));
+            let near = world.lab(client).host(client.name()).join("nfs");
+            for tree in ["mail", "index"] {
+                let [server, far, near] =
+                    [&world.on_server, &far, &near].map(|root| hashed(&root.join(tree), user));
+                mail_dir(server.parent().expect("a bucket"));
+                mail_dir(&server);
+                world._bound.push(Bound::new(&far, near));
+            }
+            world.labs[client as usize] = world.labs[client as usize].with_store(near);
         }
         world
     }

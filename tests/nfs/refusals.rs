@@ -87,7 +87,7 @@ fn permission_denied() {
 #[ignore = "runs in the NFS guest"]
 fn read_only_file_system() {
     // Dovecot has a mount of its own, which stays writable.
-    let mut story = Story::within(World::coherent());
+    let mut story = Story::within(World::coherent("alice"));
     let back = changed(&["remount", "a", "ro"], &["remount", "a", "rw"]);
     story.refused("Read-only file system");
     drop(back);

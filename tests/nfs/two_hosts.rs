@@ -8,7 +8,7 @@ const MOVES: usize = 200;
 #[test]
 #[ignore = "runs in the NFS guest"]
 fn a_user_who_moves_is_never_told_what_was() {
-    let world = World::coherent();
+    let world = World::coherent("alice");
     let sites = world.sites();
     let hosts = sites.each_ref().map(|site| &site.dovecot);
     if let Err(stale) = Rounds::new(&hosts, "alice").run(MOVES) {
@@ -33,7 +33,7 @@ fn with_default_options_dovecot_is_wrong_by_itself() {
 #[test]
 #[ignore = "runs in the NFS guest"]
 fn what_a_session_left_behind_wrote_is_known_once_it_has_ended() {
-    let world = World::coherent();
+    let world = World::coherent("alice");
     let [a, b] = world.sites();
     stories::fence([&a, &b]);
     let (dovecots, mounts): (Vec<_>, Vec<_>) = [a, b]
@@ -47,7 +47,7 @@ fn what_a_session_left_behind_wrote_is_known_once_it_has_ended() {
 #[test]
 #[ignore = "runs in the NFS guest"]
 fn without_the_fence_it_stays_unknown() {
-    let world = World::coherent();
+    let world = World::coherent("alice");
     let [a, b] = world.sites();
     stories::no_fence(a, &b);
 }
