@@ -217,7 +217,7 @@ fn forget_all() {
 fn looking_for_those_who_have_moved_keeps_to_its_rate() {
     const RATE: u64 = COMPARISON; // one look a second: a round takes longer than it must
     let world = World::new();
-    let users: Vec<String> = (0..12).map(|n| format!("user{n}")).collect();
+    let users: Vec<String> = (0..6).map(|n| format!("user{n}")).collect();
     let options = world
         .options(Client::A)
         .option(&format!("moved_rate={RATE}"));
