@@ -68,6 +68,8 @@ pub struct Supervisor {
     stats: Arc<Stats>,
     /// While it is open the supervisor lives.
     life: (OwnedFd, OwnedFd),
+    /// A worker that is started while another is would inherit what that speaks through.
+    starting: Mutex<()>,
     /// How many workers in a row died soon.
     soon: Mutex<u32>,
     /// What workers are started from: it stays what it was when another is installed in its place.
@@ -130,6 +132,7 @@ impl Supervisor {
             log: Mutex::default(),
             stats: Arc::new(stats),
             life,
+            starting: Mutex::default(),
             soon: Mutex::default(),
             program: Mutex::new(Program::open(Path::new(THIS_PROGRAM))?),
             previous: Mutex::default(),
@@ -212,6 +215,7 @@ impl Supervisor {
     }
 
     fn start(&self, program: Program, first: bool, more: &[&str]) -> io::Result<Worker> {
+        let _alone = self.starting.lock();
         let (told, theirs) = UnixStream::pair()?;
         rustix::io::fcntl_setfd(&theirs, FdFlags::empty())?;
         let fds = self
@@ -306,20 +310,27 @@ impl Worker {
         Ok(String::from_utf8_lossy(&said[..len]).into_owned())
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and not for that of what it says: should anybody else have that open, nobody would take over.
     pub fn wait(mut self) -> Ended {
-        let mut report = String::new();
-        match self.told.read_to_string(&mut report) {
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => {} // it died before it heard that it may serve
-            Err(e) => log::warn!("cannot read what the worker said last: {e}"),
-        }
         let status = self.child.wait();
         Ended {
             status,
-            report,
+            report: self.said_last(),
             soon: self.started.elapsed() < SOON,
         }
+    }
+
+    /// What a worker that has ended said last.
+    fn said_last(&mut self) -> String {
+        let mut said = Vec::new();
+        let read =
+            (self.told.set_nonblocking(true)).and_then(|()| self.told.read_to_end(&mut said));
+        match read.map_err(|e| (e.kind(), e)) {
+            // Or it died before it heard that it may serve.
+            Ok(_) | Err((io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionReset, _)) => {}
+            Err((_, e)) => log::warn!("cannot read what the worker said last: {e}"),
+        }
+        String::from_utf8_lossy(&said).into_owned()
     }
 }
 
@@ -365,3 +376,6 @@ pub fn kill(worker: Pid) {
         log::debug!("the worker: {e}");
     }
 }
+
+#[cfg(test)]
+mod tests;
