@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::bounded::{self, Asked};
-use crate::daemon::{lock, mount::TYPE};
+use crate::daemon::{lock, mount::is_ours};
 use crate::exit::Failure;
 use crate::mountinfo;
 
@@ -64,7 +64,7 @@ fn listed(table: &[u8]) -> Vec<Served> {
     let uppermost = |mount: &mountinfo::Mount| {
         mountinfo::uppermost(table, mount.point.as_os_str()).is_some_and(|top| top.id == mount.id)
     };
-    let ours = mountinfo::parse(table).filter(|mount| mount.fs == TYPE && uppermost(mount));
+    let ours = mountinfo::parse(table).filter(|mount| is_ours(mount) && uppermost(mount));
     ours.map(|mount| Served {
         point: mount.point,
         backing: mount.source,
@@ -153,9 +153,10 @@ mod tests {
     use super::*;
 
     const TABLE: &[u8] = b"\
-40 27 0:51 / /run/a rw - fuse.listindexfs /var/lib/a rw
-41 27 0:52 / /covered rw - fuse.listindexfs /var/lib/c rw
+40 27 0:51 / /run/a rw - fuse.listindexfs /var/lib/a rw,user_id=0,group_id=0,allow_other
+41 27 0:52 / /covered rw - fuse.listindexfs /var/lib/c rw,user_id=0,group_id=0
 42 41 0:53 / /covered rw - tmpfs none rw
+43 27 0:54 / /home/mallory/m rw - fuse.listindexfs /home/mallory/b rw,user_id=1000,group_id=1000
 ";
 
     #[test]

@@ -18,7 +18,7 @@ use rustix::mount::{
 
 use super::bounded::Asked;
 use super::mounts::{self, Served};
-use crate::daemon::mount::{BARE, TYPE, is_bare};
+use crate::daemon::mount::{BARE, is_bare, is_ours};
 use crate::exit::{Exit, Failure};
 use crate::mountinfo;
 use crate::unmount::{self, Users};
@@ -32,7 +32,7 @@ pub fn prepare(point: &Path) -> Result<Exit, Failure> {
     let name = point.display();
     let cannot = |error: Errno| Failure::system(format!("cannot prepare {name}: {error}"));
     match mountinfo::uppermost(&mounts::table()?, point.as_os_str()) {
-        Some(mount) if mount.fs == TYPE => return Ok(Exit::Success),
+        Some(mount) if is_ours(&mount) => return Ok(Exit::Success),
         Some(mount) if is_bare(&mount) => match umount(point, UnmountFlags::NOFOLLOW) {
             Ok(()) => {}
             Err(Errno::BUSY) => return Ok(Exit::Success),

@@ -16,6 +16,11 @@ pub const TYPE: &str = "fuse.listindexfs";
 /// The source of the tmpfs that `listindexctl prepare` puts where a listindexfs is to be mounted.
 pub const BARE: &str = "listindexfs-bare";
 
+/// Whether this is one of ours. A mount that is not root's, as whoever may use fusermount3 makes it, can have any type and source.
+pub fn is_ours(mount: &crate::mountinfo::Mount) -> bool {
+    mount.fs == TYPE && mount.option("user_id") == Some("0")
+}
+
 /// Whether this is that tmpfs.
 pub fn is_bare(mount: &crate::mountinfo::Mount) -> bool {
     mount.fs == "tmpfs" && mount.source.as_os_str() == BARE

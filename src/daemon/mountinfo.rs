@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::mount::TYPE;
+use super::mount::is_ours;
 use crate::mountinfo;
 
 /// A listindexfs.
@@ -22,7 +22,7 @@ pub fn ours_at(mountpoint: &Path) -> Option<Ours> {
 
 fn uppermost(table: &[u8], mountpoint: &Path) -> Option<Ours> {
     let mount = mountinfo::uppermost(table, mountpoint.as_os_str())?;
-    (mount.fs == TYPE).then_some(Ours {
+    is_ours(&mount).then_some(Ours {
         device: mount.device,
         backing: mount.source,
     })
@@ -34,11 +34,12 @@ mod tests {
 
     const TABLE: &[u8] = b"\
 22 27 0:20 / /proc rw,relatime shared:5 - proc proc rw
-40 27 0:51 / /run/li\\040x rw,nosuid shared:9 master:1 - fuse.listindexfs /dev/shm/li rw
-41 27 0:52 / /covered rw - fuse.listindexfs /dev/shm/a rw
+40 27 0:51 / /run/li\\040x rw,nosuid shared:9 master:1 - fuse.listindexfs /dev/shm/li rw,user_id=0
+41 27 0:52 / /covered rw - fuse.listindexfs /dev/shm/a rw,user_id=0
 42 41 0:53 / /covered rw - tmpfs none rw
-43 27 0:54 / /twice rw - fuse.listindexfs a rw
-44 43 0:55 / /twice rw - fuse.listindexfs a rw
+43 27 0:54 / /twice rw - fuse.listindexfs a rw,user_id=0
+44 43 0:55 / /twice rw - fuse.listindexfs a rw,user_id=0
+45 27 0:56 / /home/mallory/m rw - fuse.listindexfs a rw,user_id=1000
 ";
 
     fn at(path: &str) -> Option<String> {
@@ -52,5 +53,6 @@ mod tests {
         assert_eq!(at("/covered"), None);
         assert_eq!(at("/proc"), None);
         assert_eq!(at("/nowhere"), None);
+        assert_eq!(at("/home/mallory/m"), None, "not root's");
     }
 }

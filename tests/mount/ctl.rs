@@ -1,13 +1,16 @@
 //! `listindexctl` and the supervisor's control socket.
 
+use std::ffi::CString;
 use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use rustix::mount::MountFlags;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -474,4 +477,36 @@ fn a_prepared_mount_point_is_full() {
                 .contains("listindexfs-bare")
         );
     }
+}
+
+/// Whoever may use fusermount3 makes a mount of any type and source: root asks nobody there.
+#[test]
+fn a_mount_that_is_not_roots_is_none_of_ours() {
+    let Some(rig) = Rig::new() else { return };
+    let socket = rig.path("b/.listindexfs/control");
+    fs::create_dir_all(socket.parent().expect("above")).expect("mkdir");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    listener.set_nonblocking(true).expect("at once");
+    let device = File::options().read(true).write(true).open("/dev/fuse");
+    let device = device.expect("the device");
+    let of_nobody = format!(
+        "fd={},rootmode=40000,user_id=65534,group_id=65534",
+        device.as_raw_fd()
+    );
+    let data = CString::new(of_nobody).expect("no NUL");
+    let (flags, kind) = (MountFlags::NOSUID | MountFlags::NODEV, "fuse.listindexfs");
+    rustix::mount::mount(&rig.backing, &rig.mountpoint, kind, flags, data.as_c_str())
+        .expect("mounted");
+    for place in [&rig.mountpoint, &rig.backing] {
+        for command in ["status", "upgrade", "metrics", "log debug"] {
+            let said = ctl(command, &[place]);
+            assert_eq!(said.code, Some(32), "{command}: {said:?}");
+            assert!(
+                said.err.contains("no listindexfs is mounted on"),
+                "{said:?}"
+            );
+        }
+    }
+    let asked = listener.accept().expect_err("nobody is asked");
+    assert_eq!(asked.kind(), std::io::ErrorKind::WouldBlock);
 }
