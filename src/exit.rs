@@ -5,6 +5,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::printable::clean;
+
 /// The exit codes: those of mount(8), because mount(8) hands them on as its own, and for `listindexctl clean` what
 /// Dovecot's doveadm(1) says in such a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,9 +68,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with its line; line ends within it (a path may hold some) become blanks.
+    /// A failure with its line; line ends within it (a path may hold some) become blanks, other control characters are escaped.
     pub fn new(exit: Exit, line: impl fmt::Display) -> Self {
-        let line = line.to_string().replace(['\n', '\r'], " ");
+        let line = clean(&line.to_string().replace(['\n', '\r'], " "));
         Self { exit, line }
     }
 

@@ -16,6 +16,7 @@ pub mod log_limit;
 pub mod logging;
 pub mod mountinfo;
 pub mod options;
+pub mod printable;
 pub mod stats;
 pub mod store;
 pub mod supervise;

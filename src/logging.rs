@@ -1,16 +1,19 @@
 //! Where log lines go: standard error in the foreground, syslog in the background.
 //!
 //! Syslog is connected to when there is something to say, and again when that fails: a host whose
-//! syslog starts later, is restarted or is missing is served like any other.
+//! syslog starts later, is restarted, is stuck or is missing is served like any other.
 //!
-//! What is logged can be changed while the program runs: [`set`].
+//! What is logged can be changed while the program runs: [`set`]. Names in a line cannot forge another line.
 
 use std::io::Write as _;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use parking_lot::{Mutex, RwLock};
 use syslog::{Facility, Formatter3164, Logger, LoggerBackend};
+
+use crate::printable::clean;
 
 type Connection = Logger<LoggerBackend, Formatter3164>;
 
@@ -20,6 +23,9 @@ const USUAL: &str = "info";
 pub const TOLD: &str = "LISTINDEXFS_LOG";
 /// A longer filter is a mistake, bytes.
 const LONGEST: usize = 1000;
+/// How long syslog may take for a line, and how long nobody tries where it did not take one.
+const PATIENCE: Duration = Duration::from_millis(50);
+const STUCK: Duration = Duration::from_secs(1);
 /// Crates that log, for who means all of one.
 const CRATES: [&str; 2] = ["listindexfs", "fuser"];
 
@@ -31,7 +37,15 @@ struct Switch {
     chosen: RwLock<Arc<env_logger::Logger>>,
     /// What is logged where nobody says otherwise.
     usual: String,
-    syslog: Option<Mutex<Option<Connection>>>,
+    syslog: Option<Mutex<Syslog>>,
+}
+
+/// The connection, while there is one.
+#[derive(Default)]
+struct Syslog {
+    connection: Option<Connection>,
+    /// It takes nothing: until then nobody tries.
+    stuck_until: Option<Instant>,
 }
 
 /// Logs to standard error: without time stamps, which journald adds; `RUST_LOG` has the last word.
@@ -41,10 +55,10 @@ pub fn to_stderr(debug: bool) {
 
 /// Logs to syslog as `daemon`. To be called by the process that stays: its id is in every line.
 pub fn to_syslog() {
-    begin(USUAL, Some(Mutex::new(None)));
+    begin(USUAL, Some(Mutex::default()));
 }
 
-fn begin(usual: &str, syslog: Option<Mutex<Option<Connection>>>) {
+fn begin(usual: &str, syslog: Option<Mutex<Syslog>>) {
     let usual = std::env::var(env_logger::DEFAULT_FILTER_ENV).unwrap_or(usual.to_owned());
     let chosen = RwLock::new(Arc::new(logger(&usual)));
     let switch = SWITCH.get_or_init(|| Switch {
@@ -143,10 +157,20 @@ impl Log for Switch {
 
     fn log(&self, record: &Record<'_>) {
         let chosen = self.chosen();
+        if !chosen.matches(record) {
+            return;
+        }
+        // There are names and paths in it that others have made.
+        let line = clean(&record.args().to_string());
         match &self.syslog {
-            None => chosen.log(record),
-            Some(connection) if chosen.matches(record) => to(connection, record),
-            Some(_) => {}
+            None => chosen.log(
+                &Record::builder()
+                    .metadata(record.metadata().clone())
+                    .module_path(record.module_path())
+                    .args(format_args!("{line}"))
+                    .build(),
+            ),
+            Some(syslog) => to(syslog, record.level(), &line),
         }
     }
 
@@ -154,36 +178,56 @@ impl Log for Switch {
 }
 
 /// A second time with a new connection, for syslog may have been restarted.
-fn to(connection: &Mutex<Option<Connection>>, record: &Record<'_>) {
-    let mut connection = connection.lock();
+fn to(syslog: &Mutex<Syslog>, level: Level, line: &str) {
+    let mut syslog = syslog.lock();
+    if syslog
+        .stuck_until
+        .is_some_and(|until| Instant::now() < until)
+    {
+        return;
+    }
     for _ in 0..2 {
-        if connection.is_none() {
-            *connection = connect();
+        if syslog.connection.is_none() {
+            syslog.connection = connect();
         }
-        match connection.as_mut().map(|logger| say(logger, record)) {
+        let connection = syslog.connection.as_mut();
+        match connection.map(|logger| say(logger, level, line)) {
             None | Some(Ok(())) => return,
-            Some(Err(_)) => *connection = None,
+            Some(Err(_)) => syslog.connection = None,
         }
     }
+    syslog.stuck_until = Some(Instant::now() + STUCK);
 }
 
 fn connect() -> Option<Connection> {
-    syslog::unix(Formatter3164 {
+    patient(syslog::unix(formatter()).ok()?).ok()
+}
+
+fn formatter() -> Formatter3164 {
+    Formatter3164 {
         facility: Facility::LOG_DAEMON,
         hostname: None,
         process: "listindexfs".to_owned(),
         pid: std::process::id(),
-    })
-    .ok()
+    }
 }
 
-fn say(logger: &mut Connection, record: &Record<'_>) -> syslog::Result<()> {
-    let message = record.args().to_string();
-    match record.level() {
-        Level::Error => logger.err(message),
-        Level::Warn => logger.warning(message),
-        Level::Info => logger.info(message),
-        Level::Debug | Level::Trace => logger.debug(message),
+/// Whoever says something may be holding others up: what a syslog that is stuck does not take is lost.
+fn patient(logger: Connection) -> std::io::Result<Connection> {
+    match &logger.backend {
+        LoggerBackend::Unix(socket) => socket.set_write_timeout(Some(PATIENCE))?,
+        LoggerBackend::UnixStream(stream) => stream.get_ref().set_write_timeout(Some(PATIENCE))?,
+        LoggerBackend::Udp(..) | LoggerBackend::Tcp(_) => {}
+    }
+    Ok(logger)
+}
+
+fn say(logger: &mut Connection, level: Level, line: &str) -> syslog::Result<()> {
+    match level {
+        Level::Error => logger.err(line),
+        Level::Warn => logger.warning(line),
+        Level::Info => logger.info(line),
+        Level::Debug | Level::Trace => logger.debug(line),
     }
 }
 
@@ -216,6 +260,54 @@ mod tests {
     fn what_is_not_understood_is_said(#[case] filter: &str, #[case] expected: &str) {
         let refused = checked(filter).expect_err("refused");
         assert!(refused.contains(expected), "{refused}");
+    }
+
+    #[test]
+    fn a_syslog_that_is_stuck_holds_nobody_up() {
+        let (ours, _theirs) = std::os::unix::net::UnixDatagram::pair().expect("a pair");
+        let logger = Logger::new(LoggerBackend::Unix(ours), formatter());
+        let mut logger = patient(logger).expect("set");
+        while say(&mut logger, Level::Info, "nobody reads").is_ok() {}
+        let syslog = Mutex::new(Syslog {
+            connection: Some(logger),
+            stuck_until: Some(Instant::now() + Duration::from_secs(3600)),
+        });
+        to(&syslog, Level::Info, "nobody tries");
+        assert!(syslog.lock().connection.is_some());
+    }
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_name_forges_no_line() {
+        let (sink, mut builder) = (Sink::default(), env_logger::Builder::new());
+        let pipe = env_logger::Target::Pipe(Box::new(sink.clone()));
+        let plain = |out: &mut env_logger::fmt::Formatter, record: &Record<'_>| {
+            writeln!(out, "{}", record.args())
+        };
+        builder.parse_filters("info").target(pipe).format(plain);
+        let switch = Switch {
+            chosen: RwLock::new(Arc::new(builder.build())),
+            usual: USUAL.to_owned(),
+            syslog: None,
+        };
+        let mut record = Record::builder();
+        record.level(Level::Warn).target("listindexfs");
+        let name = "x\n<3>listindexfs: all is well\u{1b}[2J";
+        switch.log(&record.args(format_args!("{name}: no")).build());
+        let said = String::from_utf8(sink.0.lock().clone()).expect("UTF-8");
+        assert_eq!(said, "x\\n<3>listindexfs: all is well\\u{1b}[2J: no\n");
     }
 
     #[test]

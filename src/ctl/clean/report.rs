@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::place::{Place, Users};
 use crate::control::protocol::{Named, Outcome, Step, Who};
 use crate::exit::{Exit, Failure};
+use crate::printable::clean;
 
 /// What became of a clean.
 #[derive(Debug, Serialize)]
@@ -89,7 +90,9 @@ impl Report {
         }
         lines.push('\n');
         for user in &self.users {
-            let _ = writeln!(lines, "{}: {}", user.user, self.fate(&user.outcome));
+            // A shell may have put names there that others have made.
+            let (name, fate) = (clean(&user.user), clean(&self.fate(&user.outcome)));
+            let _ = writeln!(lines, "{name}: {fate}");
         }
         lines
     }
@@ -190,6 +193,15 @@ mod tests {
         );
         let lines = report(true, Vec::new()).lines();
         assert_eq!(lines, "/run/m: would drop 0 users, 0 B\n");
+    }
+
+    #[test]
+    fn a_name_cannot_move_the_cursor() {
+        let mut report = report(false, vec![Outcome::Nothing]);
+        report.users[0].user = "/run/m/d0/u\u{1b}[2J\n/run/m: dropped 9 users".to_owned();
+        let lines = report.lines();
+        assert_eq!(lines.lines().count(), 2, "{lines}");
+        assert!(!lines.contains('\u{1b}'), "{lines:?}");
     }
 
     #[test]
