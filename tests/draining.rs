@@ -314,6 +314,26 @@ fn who_cannot_be_given_back_keeps_what_he_has() {
     );
 }
 
+/// Anybody makes as many files in his directory as he likes, and each takes some RPCs.
+#[test]
+fn who_has_files_without_number_is_not_given_back() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let site = Site::new(&lab, "a");
+    settled(&site, "alice");
+    let (index, here) = (hashed(&lab.index(), "alice"), site.backing_of("alice"));
+    for number in 0..40 {
+        fs::write(here.join(format!("dovecot.list.index.{number}")), "").expect("made");
+    }
+    let (code, report) = site.drain(&["--stock"]);
+    assert_eq!((code, &report["kept"]), (Some(2), &1.into()), "{report}");
+    let why = report["users"][0]["why"].as_str().expect("a reason");
+    assert!(why.contains("more than the 32"), "{why}");
+    assert!(list_index(&index).is_empty());
+}
+
 /// A stock backend has been used meanwhile: what it has made stays, and ours goes. Without `migrate` nobody knows which of
 /// them is right, and both go.
 #[test]

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use super::fence::put_nobody;
 use super::flight::{logs_in, sources_seen};
 use super::gate::Gate;
 use super::moved::owner;
-use super::pull::MAX_PULL;
+use super::pull::{MAX_FILES, MAX_PULL};
 use super::record::{Kept, Record};
 use super::state::UserState;
 use super::steps::Step;
@@ -183,7 +184,7 @@ impl Gate {
             return Err(Trouble::TooBig { path, size, limit });
         }
         let mut parcels = Vec::new();
-        let packed = self.pack(dir, index, &mut parcels);
+        let packed = self.pack(&state.user, dir, index, &mut parcels);
         let locked = packed.and_then(|()| {
             (self.on_step)(Step::BackCopied);
             self.lock_to_put(state, index, &parcels)
@@ -240,12 +241,18 @@ impl Gate {
     /// Copies what lies here to INDEX, under other names.
     fn pack(
         &self,
+        user: &User,
         dir: &OwnedFd,
         index: &IndexDir,
         parcels: &mut Vec<Parcel>,
     ) -> Result<(), Trouble> {
         for (_, log) in self.config.logs() {
             let names = names_in(dir, &log).map_err(Trouble::backing("list his directory"))?;
+            if names.len() > MAX_FILES + 1 {
+                let path = Path::new(OsStr::from_bytes(user.dir())).join(log);
+                let (count, limit) = (names.len() - 1, MAX_FILES); // beside the log
+                return Err(Trouble::TooMany { path, count, limit });
+            }
             for name in names {
                 let beside = self.beside(&name);
                 let made = self.copy_out(dir, index, &name, &beside)?;

@@ -23,7 +23,7 @@ use crate::stats::Cell;
 pub const MAX_PULL: u64 = 64 << 20;
 
 /// The most files that are pulled of one prefix: Dovecot has three.
-const MAX_FILES: usize = 32;
+pub(super) const MAX_FILES: usize = 32;
 
 /// One prefix's list index, locked on NFS.
 #[derive(Debug)]
