@@ -35,7 +35,7 @@ impl IndexDir {
         text: &[u8],
         mtime: Option<SystemTime>,
     ) -> Result<IndexFile, Trouble> {
-        self.make_with(name, |file| {
+        self.make_with(name, 0o644, |file| {
             file.write_all(text)?;
             match mtime {
                 Some(mtime) => Ok(rustix::fs::futimens(&*file, &times(mtime))?),
@@ -49,7 +49,8 @@ impl IndexDir {
     /// # Errors
     /// As [`IndexDir::make`].
     pub fn make_copy(&self, name: &OsStr, from: &mut File) -> Result<IndexFile, Trouble> {
-        self.make_with(name, |file| {
+        // Nobody is to have it open before it has its mode.
+        self.make_with(name, 0o600, |file| {
             let (like, made) = (from.metadata()?, file.metadata()?);
             if made.gid() != like.gid() {
                 // As far as who owns it may: a directory with the setgid bit gives another.
@@ -66,6 +67,7 @@ impl IndexDir {
     fn make_with(
         &self,
         name: &OsStr,
+        mode: u32,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<IndexFile, Trouble> {
         let _as = self.act()?;
@@ -76,7 +78,7 @@ impl IndexDir {
                 &self.dir,
                 name,
                 flags,
-                Mode::from_raw_mode(0o644),
+                Mode::from_raw_mode(mode),
             )?);
             fill(&mut file)?;
             file.sync_all()?;
