@@ -53,8 +53,7 @@ fn listen(address: SocketAddr) -> TcpListener {
 
 fn answer(mut client: TcpStream, text: impl FnOnce() -> String) -> io::Result<()> {
     let head = read_head(&mut client, PATIENCE)?;
-    client.set_write_timeout(Some(PATIENCE))?;
-    client.write_all(response(&head, text).as_bytes())?;
+    say(&mut client, response(&head, text).as_bytes(), PATIENCE)?;
     client.shutdown(std::net::Shutdown::Write)
 }
 
@@ -74,6 +73,23 @@ fn read_head(client: &mut TcpStream, patience: Duration) -> io::Result<Vec<u8>> 
         }
     }
     Ok(head)
+}
+
+/// All of it within `patience`: who reads it byte by byte would keep others out.
+fn say(client: &mut TcpStream, mut rest: &[u8], patience: Duration) -> io::Result<()> {
+    let until = Instant::now() + patience;
+    while !rest.is_empty() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        client.set_write_timeout(Some(left))?;
+        match client.write(rest)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => rest = &rest[written..],
+        }
+    }
+    Ok(())
 }
 
 fn ends(head: &[u8]) -> bool {
@@ -148,6 +164,24 @@ mod tests {
         let error = read_head(&mut theirs, Duration::from_millis(20)).expect_err("nothing");
         let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
         assert!(kinds.contains(&error.kind()), "{error}");
+    }
+
+    #[test]
+    fn who_reads_bit_by_bit_has_a_bound() {
+        let (mut ours, mut theirs) = pair();
+        let reads = thread::spawn(move || {
+            let mut bit = [0; 1024];
+            while ours.read(&mut bit).is_ok_and(|read| read > 0) {
+                thread::sleep(Duration::from_millis(1));
+            }
+        });
+        let much = vec![0; 64 << 20];
+        let error = say(&mut theirs, &much, Duration::from_millis(200)).expect_err("cut off");
+        let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+        assert!(kinds.contains(&error.kind()), "{error}");
+        theirs.shutdown(std::net::Shutdown::Both).expect("ended");
+        drop(theirs);
+        reads.join().expect("read");
     }
 
     #[test]
