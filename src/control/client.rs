@@ -14,7 +14,7 @@ use super::socket::within;
 use crate::store::PRIVATE_DIR;
 
 /// A longer answer is none of ours, bytes.
-const LONGEST_ANSWER: u64 = 1 << 20;
+pub const LONGEST_ANSWER: u64 = 16 << 20;
 
 /// Asks the supervisor of `backing`, and waits so long for its answer.
 ///

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// So many of those who are still here, or could not be given back, are named.
 pub const NAMED: usize = 1000;
 
+/// And so many processes of each of them: a line has a bound, and anybody may open his files as often as he likes.
+pub const PROCESSES: usize = 20;
+
 /// Everybody is to go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
@@ -69,6 +72,9 @@ pub enum Why {
         open: Vec<Process>,
         /// Who was refused, or lost his files.
         lingering: Vec<Process>,
+        /// How many more there are of both: of each [`PROCESSES`] are named.
+        #[serde(default, skip_serializing_if = "is_nobody")]
+        more: u64,
     },
     /// A check of his is under way, or he has just come, or the server that holds his INDEX does not answer.
     Running,
@@ -91,6 +97,10 @@ pub struct Process {
     pub pid: u32,
     /// The name of its program, if it is known.
     pub name: String,
+}
+
+fn is_nobody(number: &u64) -> bool {
+    *number == 0
 }
 
 impl AddAssign for Drained {
@@ -144,6 +154,7 @@ mod tests {
         let why = Why::Busy {
             open: vec![process(7)],
             lingering: Vec::new(),
+            more: 0,
         };
         let user = "alice".to_owned();
         let mut first = Drained {

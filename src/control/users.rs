@@ -104,16 +104,25 @@ pub struct About {
     pub record: Record,
     /// What INDEX/.lasthost says.
     pub lasthost: LastHost,
-    /// Who has files of his list index open.
+    /// Who has files of his list index open; at most [`PROCESSES`].
     pub holders: Vec<Holder>,
-    /// Whose changes do not reach the list index.
+    /// How many more.
+    #[serde(default)]
+    pub more_holders: u64,
+    /// Whose changes do not reach the list index; at most [`PROCESSES`].
     pub ghosts: Vec<Ghost>,
+    /// How many more.
+    #[serde(default)]
+    pub more_ghosts: u64,
     /// What the gate has decided since this worker began, the last first.
     pub decisions: Vec<Decision>,
 }
 
 /// So many files are named at most.
 pub const FILES: usize = 100;
+
+/// So many processes are told of at most: anybody may open his files as often as he likes.
+pub const PROCESSES: usize = 1000;
 
 /// A user's INDEX.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

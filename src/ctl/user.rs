@@ -122,19 +122,29 @@ impl Report {
             Some(level) => facts.add_with(level, ".lasthost", said),
             None => facts.add(".lasthost", said),
         }
-        people(&mut facts, "open files", about.holders.iter().map(holder));
-        people(&mut facts, "ghosts", about.ghosts.iter().map(ghost));
+        let (holders, ghosts) = (about.holders.iter(), about.ghosts.iter());
+        let (more_holders, more_ghosts) = (about.more_holders, about.more_ghosts);
+        people(&mut facts, "open files", holders.map(holder), more_holders);
+        people(&mut facts, "ghosts", ghosts.map(ghost), more_ghosts);
         decisions(&mut facts, &about.decisions, now);
         let name = look.paint(look::BOLD, &look::clean(&about.name));
         name + "\n" + &facts.lines(look)
     }
 }
 
-fn people(facts: &mut Facts, about: &'static str, mut lines: impl Iterator<Item = String>) {
+fn people(
+    facts: &mut Facts,
+    about: &'static str,
+    mut lines: impl Iterator<Item = String>,
+    more: u64,
+) {
     if let Some(first) = lines.next() {
         facts.add(about, first);
     }
     lines.for_each(|line| facts.more(line));
+    if more > 0 {
+        facts.more(format!("and {more} more"));
+    }
 }
 
 fn decisions(facts: &mut Facts, all: &[Decision], now: Stamp) {
@@ -277,6 +287,7 @@ record      word of sessions that linger, and nothing that is trusted
 .lasthost   backend7: another mount's: the next login here begins anew; warns of
             1 stale log
 open files  pid 4711 (imap), uid 5000: 2 files, has written
+            and 2 more
 ghosts      pid 12 (ended): had files open that had to go
 decisions   drain: sessions from before the user moved or was refused still run
             (pid 12): end them with `doveadm kick`, or wait
@@ -316,6 +327,8 @@ decisions   drain: sessions from before the user moved or was refused still run
                 handles: 2,
                 wrote: true,
             }],
+            more_holders: 2,
+            more_ghosts: 0,
             ghosts: vec![Ghost {
                 pid: 12,
                 program: String::new(),

@@ -7,7 +7,9 @@ use super::clean::{Cleaner, named};
 use super::list::state_of;
 use crate::control::clean::Who;
 use crate::control::protocol::Answer;
-use crate::control::users::{About, Decision, FILES, File, Ghost, Holder, Index, LastHost, Record};
+use crate::control::users::{
+    About, Decision, FILES, File, Ghost, Holder, Index, LastHost, PROCESSES, Record,
+};
 use crate::index::Trouble;
 use crate::index::lasthost;
 use crate::template::User;
@@ -59,8 +61,10 @@ fn all(asked: &Cleaner, user: &User, known: about::About) -> About {
         checking: known.busy,
         record: record(&known.record),
         lasthost: lasthost(gate.ask_lasthost(user), &gate.own_claim(), recorded),
-        holders: known.holders.iter().map(holder).collect(),
-        ghosts: known.ghosts.iter().map(ghost).collect(),
+        more_holders: known.holders.len().saturating_sub(PROCESSES) as u64,
+        holders: (known.holders.iter().take(PROCESSES).map(holder)).collect(),
+        more_ghosts: known.ghosts.len().saturating_sub(PROCESSES) as u64,
+        ghosts: known.ghosts.iter().take(PROCESSES).map(ghost).collect(),
         decisions: known.decisions.iter().map(decision).collect(),
     }
 }

@@ -10,13 +10,13 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::clean::{Cleaner, PERIOD, wait_for_the_walk};
-use crate::control::drain::{Drain, Drained, Left, NAMED, Process, Why};
+use crate::control::drain::{Drain, Drained, Left, NAMED, PROCESSES, Process, Why};
 use crate::control::protocol::Answer;
 use crate::control::socket::Client;
 use crate::store::Node;
 use crate::store::usage::{Kept, Stamp};
 use crate::template::User;
-use crate::user::clean::Cleaned;
+use crate::user::clean::{Cleaned, Keepers};
 use crate::user::giving::Given;
 
 /// So many are given back at a time on one NFS; its other threads are for those who log in.
@@ -308,10 +308,7 @@ impl Run<'_> {
             let why = match here.is_nobody() {
                 true if self.wanted.dry_run => continue, // he would go
                 true => Why::Running,
-                false => Why::Busy {
-                    open: here.open.into_iter().map(process).collect(),
-                    lingering: here.lingering.into_iter().map(process).collect(),
-                },
+                false => busy(here),
             };
             let user = user.to_string();
             state.step.users.push(Left { user, why });
@@ -365,9 +362,49 @@ impl State {
     }
 }
 
+fn busy(here: Keepers) -> Why {
+    let more = [&here.open, &here.lingering].map(|all| all.len().saturating_sub(PROCESSES) as u64);
+    let some =
+        |all: Vec<u32>| -> Vec<Process> { all.into_iter().take(PROCESSES).map(process).collect() };
+    Why::Busy {
+        open: some(here.open),
+        lingering: some(here.lingering),
+        more: more.iter().sum(),
+    }
+}
+
 /// A process by its number, and its name as long as it lives.
 fn process(pid: u32) -> Process {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name = name.trim_end().to_owned();
     Process { pid, name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::client::LONGEST_ANSWER;
+    use crate::control::protocol;
+
+    /// Anybody may open his files as often as he likes, and the tool reads no line without end.
+    #[test]
+    fn of_somebody_with_many_processes_some_are_named() {
+        let here = Keepers {
+            open: (0..100_000).map(|pid| 1_000_000_000 + pid).collect(),
+            lingering: vec![1_000_000_000],
+        };
+        let why = busy(here);
+        let Why::Busy { open, more, .. } = &why else {
+            panic!("{why:?}");
+        };
+        assert_eq!((open.len(), *more), (PROCESSES, 100_000 - PROCESSES as u64));
+        let user = "\\xff".repeat(255);
+        let users = vec![Left { user, why }; NAMED];
+        let last = Answer::Drained(Drained {
+            users,
+            ..Drained::default()
+        });
+        let line = protocol::response(&last).expect("a line");
+        assert!(line.len() as u64 <= LONGEST_ANSWER, "{}", line.len());
+    }
 }

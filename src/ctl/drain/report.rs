@@ -107,12 +107,19 @@ impl Report {
 
 fn fate(why: &Why) -> String {
     match why {
-        Why::Busy { open, lingering } => {
+        Why::Busy {
+            open,
+            lingering,
+            more,
+        } => {
             let mut parts = Vec::new();
             for (what, who) in [("has files open", open), ("lingers", lingering)] {
                 if !who.is_empty() {
                     parts.push(format!("{what}: {}", names(who)));
                 }
+            }
+            if *more > 0 {
+                parts.push(format!("and {more} more"));
             }
             format!("still here: {}", parts.join("; "))
         }
@@ -173,6 +180,7 @@ mod tests {
             Why::Busy {
                 open: vec![process(7, "imap"), process(8, "")],
                 lingering: vec![process(0, "")],
+                more: 3,
             },
             Why::Running,
             Why::Lost { why: why() },
@@ -185,7 +193,7 @@ mod tests {
         assert_eq!(
             report(2, each()).lines(),
             "/run/m: 3 given back to INDEX, 3 dropped, 20.00 KiB; 3 still here\n\
-             u0: still here: has files open: imap 7, 8; lingers: a process that cannot be seen from here\n\
+             u0: still here: has files open: imap 7, 8; lingers: a process that cannot be seen from here; and 3 more\n\
              u1: still here: a check is under way, or his NFS does not answer\n\
              u2: dropped, not given back: no room\n\
              u3: still here, not given back: no room\n"
