@@ -18,6 +18,8 @@ use crate::store::usage::Stamp;
 
 /// So many decisions are shown to people.
 const DECISIONS: usize = 8;
+/// The end of the year 9999, where the format ends: anybody gives his files what times he likes.
+const LAST: u64 = 253_402_300_799;
 /// So many files.
 const FILES: usize = 12;
 
@@ -190,7 +192,7 @@ fn state(about: &About) -> String {
 
 /// A moment in seconds since 1970, and how long ago it is.
 fn moment(at: u64, now: Stamp) -> String {
-    let since = UNIX_EPOCH + Duration::from_secs(at);
+    let since = UNIX_EPOCH + Duration::from_secs(at.min(LAST));
     let ago = (now.0 / 1000).saturating_sub(at);
     let since = humantime::format_rfc3339_seconds(since);
     format!("{since}, {} ago", look::age(ago))
@@ -371,6 +373,13 @@ decisions   drain: sessions from before the user moved or was refused still run
             anstream::adapter::strip_str(&lines(true)).to_string(),
             plain
         );
+    }
+
+    #[test]
+    fn a_time_beyond_all_years_is_told_too() {
+        for at in [u64::MAX, i64::MAX as u64, LAST + 1] {
+            assert_eq!(moment(at, NOW), "9999-12-31T23:59:59Z, 0 s ago");
+        }
     }
 
     #[test]

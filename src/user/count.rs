@@ -142,10 +142,12 @@ pub fn look_through(prefixes: &[OsString], dir: &OwnedFd) -> io::Result<Counted>
             false => counted.bytes.plain += size_of(&stat),
         }
     }
-    counted.last = match record.or(written) {
+    let last = match record.or(written) {
         Some(last) => last,
         None => Stamp::at(File::from(dir.try_clone()?).metadata()?.modified()?),
     };
+    // Anybody gives his files what times he likes: he would never go.
+    counted.last = last.min(Stamp::now());
     Ok(counted)
 }
 
@@ -207,6 +209,8 @@ mod tests {
         made("L", 2);
         made("L.log", 3);
         assert_eq!(last(), Stamp(3000));
+        made("L.log", 1 << 40);
+        assert!(last() <= Stamp::now(), "not later than now");
         made(LASTHOST, 1);
         assert_eq!(last(), Stamp(1000));
     }
