@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::FileType;
+use rustix::io::Errno;
 
 use super::pace::Pace;
 use crate::options::Config;
@@ -29,15 +30,19 @@ impl Walk {
     /// Walks. Of how many users something was left from an earlier mount.
     ///
     /// # Errors
-    /// When a directory cannot be read.
+    /// When a directory cannot be read: the first of such errors, at the end.
     pub fn run(&mut self) -> io::Result<u64> {
         let (store, depth) = (Arc::clone(&self.store), self.config.layout.depth());
-        let mut swept = 0;
+        let (mut swept, mut first) = (0, None);
         user_dirs(&store, depth, &mut |dir| {
-            swept += u64::from(self.user(dir)?);
+            match self.user(dir) {
+                Ok(dropped) => swept += u64::from(dropped),
+                // The others are counted all the same.
+                Err(error) => first = first.take().or(Some(error)),
+            }
             Ok(())
         })?;
-        Ok(swept)
+        first.map_or(Ok(swept), Err)
     }
 
     fn user(&mut self, dir: &Path) -> io::Result<bool> {
@@ -111,7 +116,9 @@ fn directories(store: &Store, dir: &Path) -> io::Result<Vec<OsString>> {
 fn open(store: &Store, dir: &Path) -> io::Result<Option<OwnedFd>> {
     match store.open_path(dir) {
         Ok(opened) => Ok(Some(opened)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(e),
+        Err(e) => match Errno::from_io_error(&e) {
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None), // gone, or something else by now
+            _ => Err(e),
+        },
     }
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
 
 use super::gate::Gate;
 use super::local;
@@ -167,7 +168,7 @@ fn plain_below(above: impl AsFd, name: &std::ffi::CStr, levels: usize) -> io::Re
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = match rustix::fs::openat(above, name, flags, Mode::empty()) {
         Ok(dir) => dir,
-        Err(rustix::io::Errno::NOENT) => return Ok(0), // meanwhile
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(0), // meanwhile
         Err(e) => return Err(e.into()),
     };
     let mut bytes = 0;
@@ -213,6 +214,14 @@ mod tests {
         assert!(last() <= Stamp::now(), "not later than now");
         made(LASTHOST, 1);
         assert_eq!(last(), Stamp(1000));
+    }
+
+    #[test]
+    fn a_directory_that_is_a_file_by_now_ends_no_count() {
+        let dir = tempfile::tempdir().expect("a directory");
+        File::create(dir.path().join("was")).expect("a file");
+        let opened: OwnedFd = File::open(dir.path()).expect("open").into();
+        assert_eq!(plain_below(&opened, c"was", DEEPEST).expect("counted"), 0);
     }
 
     #[test]
