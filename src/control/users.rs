@@ -155,8 +155,8 @@ pub enum Record {
     Accepted {
         /// Of INDEX/.lasthost: inode, time, size.
         lasthost: String,
-        /// When that was written, seconds since 1970.
-        written: i64,
+        /// Its inode. Its time tells nobody anything: a claim's is random.
+        inode: u64,
         /// The mount's number.
         instance: String,
         /// The files that were pulled from INDEX.

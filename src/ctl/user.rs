@@ -118,7 +118,7 @@ impl Report {
             facts.add("plain files", look::size(about.plain_bytes));
         }
         facts.add("last use", moment(about.last_access, now));
-        facts.add("record", record(&about.record, now));
+        facts.add("record", record(&about.record));
         let (level, said) = lasthost(&about.lasthost);
         match level {
             Some(level) => facts.add_with(level, ".lasthost", said),
@@ -198,15 +198,12 @@ fn moment(at: u64, now: Stamp) -> String {
     format!("{since}, {} ago", look::age(ago))
 }
 
-fn record(record: &Record, now: Stamp) -> String {
+fn record(record: &Record) -> String {
     match record {
         Record::None => "none of this mount: the next login begins anew".to_owned(),
         Record::Haunted => "word of sessions that linger, and nothing that is trusted".to_owned(),
-        Record::Accepted {
-            written, pulled, ..
-        } => {
-            let written = u64::try_from(*written).unwrap_or(0);
-            let mut text = format!("accepts the .lasthost of {}", moment(written, now));
+        Record::Accepted { inode, pulled, .. } => {
+            let mut text = format!("accepts the .lasthost that is inode {inode}");
             if !pulled.is_empty() {
                 text += &format!("; pulled {}", pulled.join(", "));
             }
@@ -372,6 +369,21 @@ decisions   drain: sessions from before the user moved or was refused still run
         assert_eq!(
             anstream::adapter::strip_str(&lines(true)).to_string(),
             plain
+        );
+    }
+
+    /// Its time is random, and is not to be taken for when it was written.
+    #[test]
+    fn a_record_names_the_file_that_it_accepts() {
+        let record = Record::Accepted {
+            lasthost: "4711 1.2 163".to_owned(),
+            inode: 4711,
+            instance: "f".repeat(32),
+            pulled: vec!["dovecot.list.index.log".to_owned()],
+        };
+        assert_eq!(
+            super::record(&record),
+            "accepts the .lasthost that is inode 4711; pulled dovecot.list.index.log"
         );
     }
 

@@ -90,7 +90,7 @@ fn record(kept: &Kept) -> Record {
             pulled,
         }) => Record::Accepted {
             lasthost: lasthost.to_string(),
-            written: lasthost.mtime,
+            inode: lasthost.ino,
             instance: instance.to_string(),
             pulled: pulled.iter().map(|(name, _)| text(name)).collect(),
         },

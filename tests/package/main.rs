@@ -5,6 +5,9 @@ mod support;
 
 #[path = "../units/guest.rs"]
 mod guest;
+mod operating;
+mod printed;
+mod readme;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -27,6 +27,12 @@ mount -t tmpfs -o mode=1777 tmpfs "$root/dev/shm"
 # What this machine starts is none of ours.
 rm -rf "$root"/etc/systemd/system/* "$root"/etc/fstab
 cp -a "$dir/over/." "$root/"
+# What is lent to it.
+while read -r from to; do
+    mkdir -p "$root$to"
+    mount --bind "$from" "$root$to"
+    mount -o remount,bind,ro "$root$to"
+done <"$dir/borrowed"
 # Not a first boot.
 echo 0123456789abcdef0123456789abcdef >"$root/etc/machine-id"
 mkdir -p "$root/old"

@@ -45,6 +45,15 @@ impl Guest {
 
     /// Boots what is in the directory `lower`, with the files over it that `set_up` puts into a directory.
     pub fn boot_over(lower: &Path, set_up: impl FnOnce(&Path)) -> Self {
+        Self::boot_with(lower, &[], set_up)
+    }
+
+    /// The same with directories of this machine, read-only, at places of theirs.
+    pub fn boot_with(
+        lower: &Path,
+        borrowed: &[(PathBuf, &str)],
+        set_up: impl FnOnce(&Path),
+    ) -> Self {
         let dir = tempfile::Builder::new().prefix("lidx-guest-").tempdir();
         let dir = dir.expect("a directory").keep();
         process::run(
@@ -61,6 +70,11 @@ impl Guest {
         let cgroup = cgroup2().join(name);
         fs::create_dir(&cgroup).expect("a cgroup");
         fs::write(dir.join("boot.sh"), BOOT).expect("boot.sh");
+        let lines = borrowed.iter();
+        let lines: String = lines
+            .map(|(from, to)| format!("{} {to}\n", from.display()))
+            .collect();
+        fs::write(dir.join("borrowed"), lines).expect("written");
         let unshare = start(&dir, &cgroup, lower);
         let init = eventually("it has begun", || {
             let children = format!("/proc/{0}/task/{0}/children", unshare.id());
@@ -91,10 +105,19 @@ impl Guest {
 
     /// A command that runs within.
     pub fn command(&self, args: &[&str]) -> Command {
+        self.enter(&["-n"], args)
+    }
+
+    /// The same with the network of this machine, as the guest has none.
+    pub fn command_with_network(&self, args: &[&str]) -> Command {
+        self.enter(&[], args)
+    }
+
+    fn enter(&self, also: &[&str], args: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         let pid = self.init.to_string();
-        command.args(["-t", &pid, "-m", "-p", "-u", "-i", "-n", "-C", "--"]);
-        command.args(args);
+        command.args(["-t", &pid, "-m", "-p", "-u", "-i", "-C"]);
+        command.args(also).arg("--").args(args);
         command
     }
 
@@ -143,6 +166,11 @@ impl Guest {
 
     /// An IMAP session.
     pub fn imap(&self) -> Session {
+        self.imap_of("alice")
+    }
+
+    /// An IMAP session of this user.
+    pub fn imap_of(&self, user: &str) -> Session {
         let bridge = "exec 3<>/dev/tcp/127.0.0.1/143 4<&0; cat <&4 >&3 & timeout 60 cat <&3; kill $! 2>/dev/null";
         let mut command = self.command(&["bash", "-c", bridge]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -151,7 +179,7 @@ impl Guest {
         let from = BufReader::new(bridge.stdout.take().expect("stdout"));
         let mut session = Session { bridge, to, from };
         session.line("* OK");
-        session.ok("LOGIN alice pass");
+        session.ok(&format!("LOGIN {user} pass"));
         session
     }
 }
@@ -215,6 +243,27 @@ impl Session {
     /// A command that must succeed.
     pub fn ok(&mut self, command: &str) {
         assert!(self.ok_or_end(command), "{command}: the session has ended");
+    }
+
+    /// Each folder with its counts, as LIST with STATUS tells them.
+    pub fn list_status(&mut self) -> Vec<String> {
+        let command = "a LIST \"\" \"*\" RETURN (STATUS (MESSAGES UIDNEXT UNSEEN))\r\n";
+        self.to.write_all(command.as_bytes()).expect("written");
+        let mut said = Vec::new();
+        loop {
+            let mut line = String::new();
+            let length = self.from.read_line(&mut line).expect("a line");
+            assert!(length > 0, "the session has ended after {said:?}");
+            if let Some(end) = line.strip_prefix("a ") {
+                assert!(end.starts_with("OK"), "{line}");
+                said.sort();
+                return said;
+            }
+            said.extend(
+                line.strip_prefix("* STATUS ")
+                    .map(|line| line.trim_end().to_owned()),
+            );
+        }
     }
 
     /// A command that must succeed if the session lives: whether it does.
