@@ -203,6 +203,78 @@ fn the_options_that_readme_names_exist() {
     }
 }
 
+/// Words that look like options of ours, and are Dovecot's, a userdb's, NFS's or tmpfs's.
+const OTHERS: [&str; 18] = [
+    "actimeo",
+    "auth_debug",
+    "dotlock_use_excl",
+    "home",
+    "huge",
+    "local_lock",
+    "lookupcache",
+    "mail",
+    "mail_index_path",
+    "mailbox_list_index",
+    "mailbox_list_index_very_dirty_syncs",
+    "mailbox_list_layout",
+    "nfs_hostchange_migration",
+    "nr_inodes",
+    "service",
+    "size",
+    "verbose_proctitle",
+    "very_dirty_syncs",
+];
+
+/// In whatever document: `name=…`, and variables of the environment.
+#[test]
+fn whatever_looks_like_an_option_is_one() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: PathBuf| fs::read_to_string(path).expect("a text");
+    let docs = fs::read_dir(top.join("docs")).expect("docs").flatten();
+    let docs = docs.map(|entry| entry.path());
+    let docs = docs.filter(|path| path.extension().is_some_and(|end| end == "md"));
+    let text: String =
+        docs.map(read).collect::<String>() + README + include_str!("../CONTRIBUTING.md");
+    let quoted = text
+        .lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let named = quoted.filter_map(|words| Some(words.split_once('=')?.0));
+    let lower = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let named: BTreeSet<&str> = named.filter(lower).collect();
+    assert!(named.len() > 30, "{named:?}");
+    for name in named.iter().filter(|name| !OTHERS.contains(name)) {
+        let parsed = Config::parse(
+            Path::new("/b"),
+            Path::new("/m"),
+            &[format!("{name}=1")],
+            "host",
+        );
+        let unknown = matches!(parsed, Err(OptionError::Unknown { .. }));
+        assert!(!unknown, "{name}= is no option of ours");
+    }
+    let code: String = ["src", "tests", "scripts", "benches"]
+        .iter()
+        .map(|dir| all_text(&top.join(dir)))
+        .collect();
+    for name in text.split(|c: char| !c.is_ascii_uppercase() && c != '_') {
+        let ours = name.starts_with("LISTINDEXFS_");
+        assert!(!ours || code.contains(name), "nothing reads {name}");
+    }
+}
+
+/// What the files below a directory say.
+fn all_text(dir: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(dir).expect("a directory").flatten() {
+        let path = entry.path();
+        match path.is_dir() {
+            true => all += &all_text(&path),
+            false => all += &fs::read_to_string(&path).unwrap_or_default(),
+        }
+    }
+    all
+}
+
 /// Each function that is a test, in tests/ and src/.
 fn tests_in(dir: &Path, names: &mut BTreeSet<String>) {
     for entry in fs::read_dir(dir).expect("a directory").flatten() {

@@ -10,7 +10,10 @@ pub fn as_printed(host: &mut Newcomer, seen: &[String]) {
     watched(host);
     upgraded(host);
     doubted(host, seen);
-    dead(host, seen);
+    by_symptom(host, seen);
+    bare(host, seen);
+    killed(host, seen);
+    aborted(host, seen);
     by_the_unit(host, seen);
     drained(host, seen);
     back_to_stock(host, seen);
@@ -71,7 +74,7 @@ fn watched(host: &mut Newcomer) {
     for command in of("## Watching it") {
         host.run(command);
     }
-    host.sh("listindexctl log default");
+    host.run("listindexctl log default");
     for command in of("## A full backing") {
         host.run(command);
     }
@@ -98,10 +101,86 @@ fn doubted(host: &mut Newcomer, seen: &[String]) {
     assert_eq!(host.sees(USER), seen, "made anew");
 }
 
-fn dead(host: &mut Newcomer, seen: &[String]) {
+/// docs/troubleshooting.md, and what is said beside the blocks.
+fn by_symptom(host: &mut Newcomer, seen: &[String]) {
+    let worker = status(host, "worker");
+    for command in [
+        "listindexctl check --json",
+        "listindexctl status --json",
+        "doveconf -n",
+        "journalctl -t listindexfs",
+        "df -i",
+    ] {
+        host.run(command);
+    }
+    let metrics = host.run("listindexctl metrics");
+    assert!(metrics.contains("\nlistindexfs_users{"), "{metrics}");
+    let said = host.run("doveconf mail_location");
+    assert!(said.contains(":LISTINDEX=/run/listindex/"), "{said}");
+    host.run_with("doveconf -n -c FILE", &[("FILE", "/etc/dovecot/test.conf")]);
+    let said = host.run_with("ps -o args PID", &[("PID", &worker)]);
+    assert!(said.contains("listindexfs"), "{said}");
+    host.run("doveadm user alice");
+    let said = host.run_with("doveadm user USER", &[("USER", USER)]);
+    assert!(said.contains("/nfs/mail/testuser"), "{said}");
+    let mut imap = host.login(USER);
+    imap.list_status();
+    host.run_with("doveadm kick USER", &[("USER", USER)]);
+    assert_eq!(imap.line("nothing more"), None, "its session has ended");
+    drop(imap);
+    let path = "/run/listindex/d0/testuser";
+    let (age, dir, name) = (("AGE", "7days"), ("USERDIR", path), ("USER", USER));
+    host.run_with("listindexctl clean AGE", &[age]);
+    eventually("he may go", || {
+        let (_, code) = host.run_meaning("listindexctl clean 0s USER", &[name]);
+        (code == Some(0)).then_some(())
+    });
+    assert_eq!(host.sees(USER), seen, "made anew");
+    let said = host.run_with("listindexctl clean AGE USERDIR", &[age, dir]);
+    assert!(said.contains("stays: was here"), "{said}");
+}
+
+/// Out of memory, and right, where nothing but what `prepare` does is mounted. The line in fstab would be mounted for Dovecot.
+fn bare(host: &mut Newcomer, seen: &[String]) {
+    host.sh("systemctl stop dovecot && cp /etc/fstab /root/fstab && sed -i /fuse.listindexfs/d /etc/fstab");
+    host.run("listindexctl unmount");
+    host.sh("rmdir /run/listindex && systemctl daemon-reload");
+    host.run("mkdir -m 755 /run/listindex");
+    host.run("listindexctl prepare /run/listindex");
+    host.sh("systemctl start dovecot");
+    assert_eq!(host.sees(USER), seen, "without the mount");
+    let stat = "stat -f -c %T /run/listindex; find /run/listindex -type f -name 'dovecot*'";
+    assert_eq!(host.sh(stat), "tmpfs\n");
+    host.sh("systemctl stop dovecot");
+    host.run("umount /run/listindex");
+    host.sh("cp /root/fstab /etc/fstab && systemctl daemon-reload");
+    host.run("mount /run/listindex");
+    host.sh("systemctl start dovecot");
+    assert_eq!(host.sees(USER), seen, "mounted again");
+}
+
+fn killed(host: &mut Newcomer, seen: &[String]) {
     let (supervisor, worker) = (status(host, "supervisor"), status(host, "worker"));
     host.guest.run(&["kill", "-STOP", &supervisor]); // it starts no other
     host.guest.run(&["kill", "-KILL", &worker, &supervisor]);
+    dead(host, seen);
+}
+
+/// By a line of docs/troubleshooting.md.
+fn aborted(host: &mut Newcomer, seen: &[String]) {
+    let number =
+        "sed -n 's,^[^ ]* [^ ]* 0:\\([0-9]*\\) / /run/listindex .*,\\1,p' /proc/self/mountinfo";
+    let number = host.sh(number);
+    host.sh(
+        "mountpoint -q /sys/fs/fuse/connections || mount -t fusectl none /sys/fs/fuse/connections",
+    );
+    let abort = "echo 1 > /sys/fs/fuse/connections/N/abort";
+    host.run_with(abort, &[("/N/", &format!("/{}/", number.trim()))]);
+    dead(host, seen);
+}
+
+/// What is mounted answers nothing.
+fn dead(host: &mut Newcomer, seen: &[String]) {
     eventually("the mount is dead", || {
         let dead = host.guest.try_run(&["ls", "/run/listindex"]);
         dead.is_none().then_some(())
@@ -124,8 +203,13 @@ fn by_the_unit(host: &mut Newcomer, seen: &[String]) {
     }
     host.sh("systemctl start dovecot");
     assert_eq!(host.sees(USER), seen, "by the unit");
-    host.sh("systemctl reload listindexfs@main");
+    host.run("systemd-analyze security listindexfs@main");
+    host.run("systemctl reload listindexfs@main");
     assert_eq!(host.sees(USER), seen, "after a reload");
+    host.run("systemctl restart listindexfs@main");
+    host.sh("systemctl is-active dovecot");
+    assert_eq!(host.sees(USER), seen, "after a restart");
+    host.run("systemctl stop listindexfs@main");
     let undo = "systemctl disable --now listindexfs@main && cp /root/fstab /etc/fstab && rm -r /etc/listindexfs \
                 /etc/systemd/system/listindexfs@.service* /etc/systemd/system/dovecot.service.d/listindexfs.conf";
     host.sh(undo);

@@ -1,5 +1,5 @@
-//! What README, CONTRIBUTING and docs/ print for people to type: the lines of indented blocks, and of those fenced with `sh`.
-//! Other blocks are fenced with what they are, and hold no commands.
+//! What README, CONTRIBUTING and docs/ print for people to type: the lines of indented blocks, and of those fenced with `sh`; and
+//! within lines what is in backquotes and is a program with arguments. Other blocks are fenced with what they are.
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -11,9 +11,40 @@ pub const OPERATING: &str = include_str!("../../docs/operating.md");
 /// What a block may be that is no commands: a picture or words of a program, and contents of files.
 const NO_COMMANDS: [&str; 4] = ["text", "fstab", "conf", "ini"];
 
-/// The commands of a text, in their order, without the remarks behind them.
+/// What a command begins with. Where it is one word alone it is a name.
+const PROGRAMS: [&str; 22] = [
+    "apt",
+    "cargo",
+    "chmod",
+    "chown",
+    "df",
+    "doveadm",
+    "doveconf",
+    "echo",
+    "env",
+    "find",
+    "journalctl",
+    "kill",
+    "listindexctl",
+    "ls",
+    "man",
+    "mkdir",
+    "mount",
+    "ps",
+    "ssh",
+    "systemctl",
+    "systemd-analyze",
+    "umount",
+];
+
+/// The commands of a text's blocks, in their order, without the remarks behind them.
 pub fn commands(text: &str) -> Vec<&str> {
-    let mut commands = Vec::new();
+    read(text).0
+}
+
+/// Blocks' commands, and those within lines.
+fn read(text: &str) -> (Vec<&str>, Vec<&str>) {
+    let (mut commands, mut within) = (Vec::new(), Vec::new());
     let mut fence = None;
     // An indented block begins after a blank line; else it is a line of a list that goes on.
     let mut may_begin = true;
@@ -30,6 +61,14 @@ pub fn commands(text: &str) -> Vec<&str> {
             Some(word) => Some(line).filter(|_| word == "sh"),
         };
         may_begin = line.is_empty() || indented.is_some();
+        if fence.is_none() && indented.is_none() {
+            within.extend(
+                line.split('`')
+                    .skip(1)
+                    .step_by(2)
+                    .filter(|text| is_command(text)),
+            );
+        }
         commands.extend(
             command
                 .and_then(|line| line.split(" #").next())
@@ -37,7 +76,15 @@ pub fn commands(text: &str) -> Vec<&str> {
         );
     }
     commands.retain(|command| !command.is_empty());
-    commands
+    (commands, within)
+}
+
+/// Whether it is one; a line of the log that begins as one is none.
+fn is_command(text: &str) -> bool {
+    let program = text.split_once(' ').map_or("", |(program, _)| program);
+    let ours = ["scripts/", ".ci/", "LISTINDEXFS_"];
+    let known = PROGRAMS.contains(&program) || ours.iter().any(|word| program.starts_with(word));
+    known && !text.contains('…')
 }
 
 /// What is below this heading, up to the next of its rank.
@@ -74,7 +121,9 @@ pub fn all() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for file in docs.chain(files) {
         let text = fs::read_to_string(&file).expect("a document");
-        all.extend(commands(&text).into_iter().map(str::to_owned));
+        let (blocks, within) = read(&text);
+        let commands = blocks.into_iter().chain(within);
+        all.extend(commands.map(str::to_owned));
     }
     all
 }
@@ -82,7 +131,7 @@ pub fn all() -> BTreeSet<String> {
 #[test]
 fn commands_are_told_from_what_is_none() {
     let text = "\
-words
+words, `ls`, and `df -i` or `listindexctl clean: …`
 1. a list
     that goes on
 
@@ -97,5 +146,6 @@ words
 true
 ```
 ";
-    assert_eq!(commands(text), ["ls -l", "cat file", "true"]);
+    let expected = (vec!["ls -l", "cat file", "true"], vec!["df -i"]);
+    assert_eq!(read(text), expected);
 }
