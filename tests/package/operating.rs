@@ -163,7 +163,11 @@ fn killed(host: &mut Newcomer, seen: &[String]) {
     let (supervisor, worker) = (status(host, "supervisor"), status(host, "worker"));
     host.guest.run(&["kill", "-STOP", &supervisor]); // it starts no other
     host.guest.run(&["kill", "-KILL", &worker, &supervisor]);
-    dead(host, seen);
+    eventually("the mount is dead", || {
+        let dead = host.guest.try_run(&["ls", "/run/listindex"]);
+        dead.is_none().then_some(())
+    });
+    dead(host, seen, Some(0));
 }
 
 /// By a line of docs/troubleshooting.md.
@@ -176,17 +180,22 @@ fn aborted(host: &mut Newcomer, seen: &[String]) {
     );
     let abort = "echo 1 > /sys/fs/fuse/connections/N/abort";
     host.run_with(abort, &[("/N/", &format!("/{}/", number.trim()))]);
-    dead(host, seen);
+    eventually("it has gone by itself", || {
+        let mounts = host.sh("cat /proc/mounts");
+        (!mounts.contains(" /run/listindex ")).then_some(())
+    });
+    dead(host, seen, Some(32));
 }
 
-/// What is mounted answers nothing.
-fn dead(host: &mut Newcomer, seen: &[String]) {
-    eventually("the mount is dead", || {
-        let dead = host.guest.try_run(&["ls", "/run/listindex"]);
-        dead.is_none().then_some(())
-    });
+/// Nothing is served any more, and umount(8) has this to say to it.
+fn dead(host: &mut Newcomer, seen: &[String], umounted: Option<i32>) {
     for command in of("## When the daemon dies") {
-        host.run(command);
+        let (said, code) = host.run_for_code(command);
+        let expected = match command.starts_with("umount ") {
+            true => umounted,
+            false => Some(0),
+        };
+        assert_eq!(code, expected, "{command}: {said}");
     }
     assert_eq!(host.sees(USER), seen, "after the daemon's death");
 }
