@@ -215,6 +215,21 @@ fn who_is_on_several_hosts_at_once_is_told_of_by_name() {
         comes(mount, "bob");
         assert_eq!(claims(mount), [2.0, 2.0, 4.0][at]);
     }
+    let claimed = |mount: &Mount| {
+        let log = mount.log();
+        let lines = log.lines().filter_map(|line| line.split_once("] "));
+        let alices = lines.filter(|(_, line)| line.starts_with("alice: claimed"));
+        alices.map(|(_, line)| line.to_owned()).collect::<Vec<_>>()
+    };
+    // Where a record tells that another host has had her, .lasthost is not read; it may be gone, as she has moved.
+    let alices = claimed(a);
+    assert_eq!(alices[0], "alice: claimed for a, was nobody's");
+    let was = [
+        "alice: claimed for a, was another host's",
+        "alice: claimed for a, was b's",
+    ];
+    assert!(was.contains(&alices[1].as_str()), "{alices:?}");
+    assert_eq!(claimed(b), ["alice: claimed for b, was a's"]);
     assert_eq!(count(a, "host_flaps_total", ""), 2.0);
     assert_eq!(count(b, "host_flaps_total", ""), 0.0);
     let told = |mount: &Mount, user: &str| {
@@ -231,6 +246,10 @@ fn who_is_on_several_hosts_at_once_is_told_of_by_name() {
     assert!(
         line.contains("(claimed 3 times in 5 minutes; last owner b): send users"),
         "{line}"
+    );
+    assert_eq!(
+        claimed(a).last().map(String::as_str),
+        Some("alice: claimed for a, was b's")
     );
     assert_eq!((told(a, "bob"), told(b, "alice")), (None, None));
     assert_eq!(count(a, "host_flaps_total", ""), 3.0);

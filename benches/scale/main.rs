@@ -11,6 +11,7 @@ mod threads;
 mod support;
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,7 +22,7 @@ use rustix::process::Signal;
 use figures::Figures;
 use logins::Users;
 use memory::{Daemon, Kernel};
-use support::mount::{Mount, Options};
+use support::mount::{Mount, Options, tool};
 use support::{Lab, process};
 use threads::Threads;
 
@@ -207,7 +208,7 @@ fn takeover(
     };
     let old = SystemTime::now() - Duration::from_secs(2 * 24 * 3600);
     users.age(from..from + due, old)?;
-    let gone_before = gone(mount);
+    let gone_before = gone(mount)?;
     let worker = mount.worker().context("there is no worker")?;
     let killed = Instant::now();
     process::signal(worker, Signal::KILL);
@@ -221,13 +222,9 @@ fn takeover(
     let worker = mount.worker().context("there is no worker")?;
     let mut threads = Threads::of(worker);
     let until = Instant::now() + PATIENCE;
-    while threads.look()?.contains("walk") || gone(mount) < gone_before + due {
-        ensure!(
-            Instant::now() < until,
-            "{} of {due} went",
-            gone(mount) - gone_before
-        );
-        sleep(Duration::from_millis(50));
+    while threads.look()?.contains("walk") || gone(mount)? < gone_before + due {
+        ensure!(Instant::now() < until, "not all of {due} went");
+        sleep(Duration::from_millis(100));
     }
     let took = killed.elapsed();
     let keeper = threads.cpu("keeper");
@@ -258,14 +255,16 @@ fn takeover(
     Ok(())
 }
 
-/// How many users went because they were not used, as the daemon says.
-fn gone(mount: &Mount) -> usize {
-    let log = mount.log();
-    let counts = log.lines().filter_map(|line| {
-        let rest = line.split_once("the list indexes of ")?.1;
-        rest.split_once(" users went")?.0.parse::<usize>().ok()
+/// How many users went because they were not used, as the daemon counts.
+fn gone(mount: &Mount) -> Result<usize> {
+    let mut metrics = Command::new(tool());
+    let output = metrics.arg("metrics").arg(mount.path()).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let age = text.lines().find(|line| {
+        line.starts_with("listindexfs_evictions_total{") && line.contains("reason=\"age\"")
     });
-    counts.sum()
+    let count = age.and_then(|line| line.rsplit_once(' '));
+    Ok(count.context("not counted")?.1.parse()?)
 }
 
 /// `FEW` of all users, the same distance from one to the next.

@@ -132,6 +132,7 @@ impl Server {
                 "not all fences are set: other hosts may not know of the last changes made here"
             );
         }
+        self.gate.tell_all_left_out();
         outcome
     }
 }

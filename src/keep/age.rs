@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use crate::options::Config;
-use crate::stats::Cell;
 use crate::store::usage::Stamp;
 use crate::store::{Node, Store};
 use crate::user::gate::Gate;
+use crate::user::told::Reason;
 
 /// A directory in which nothing lies may be that of a session that is about to write.
 const BARE_AGE: Duration = Duration::from_secs(3600);
@@ -23,14 +23,10 @@ pub fn sweep(config: &Config, store: &Store, gate: &Arc<Gate>) {
     let (now, mut pace) = (Stamp::now(), Pace::begin());
     if let Some(age) = config.bounds.max_age {
         let before = now.before(age);
-        let gone = gate.evict_while(|_, kept| {
+        gate.evict_while(Reason::Age, |_, kept| {
             pace.rest();
             kept.last < before
         });
-        gate.stats().add(Cell::EvictedAge, gone);
-        if gone > 0 {
-            log::info!("the list indexes of {gone} users went, not used for {age:?}");
-        }
     }
     let age = config.bounds.max_age.unwrap_or(BARE_AGE).min(BARE_AGE);
     drop_bare(age.clamp(MIN_GRACE, MAX_GRACE), store, gate, &mut pace);

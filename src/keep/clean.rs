@@ -21,6 +21,7 @@ use crate::store::{Node, PRIVATE_DIR, Store};
 use crate::template::{Layout, User};
 use crate::user::clean::Cleaned;
 use crate::user::gate::Gate;
+use crate::user::told::Reason;
 
 /// How often the client hears of it.
 pub(super) const PERIOD: Duration = Duration::from_millis(100);
@@ -91,7 +92,7 @@ impl Cleaner {
             [] => run.everybody(),
             named => named.iter().try_for_each(|who| run.named(who)),
         };
-        if run.sum.dropped > 0 && !run.dry_run {
+        if wanted.users.is_empty() && run.sum.dropped > 0 && !run.dry_run {
             let users = run.sum.dropped;
             log::info!("listindexctl clean: the list indexes of {users} users went");
         }
@@ -241,7 +242,8 @@ impl Run<'_> {
 
     fn clean(&self, user: &User) -> io::Result<Cleaned> {
         let gate = &self.cleaner.gate;
-        (self.cleaner.pace).work(|| gate.clean(user, self.before, self.dry_run))
+        let clean = || gate.clean(user, self.before, Reason::Clean, self.dry_run);
+        self.cleaner.pace.work(clean)
     }
 
     /// Until every directory has been counted, the order is not known.

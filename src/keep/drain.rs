@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use log::Level;
+
 use super::clean::{Cleaner, PERIOD, wait_for_the_walk};
 use crate::control::drain::{Drain, Drained, Left, NAMED, PROCESSES, Process, Why};
 use crate::control::protocol::Answer;
@@ -17,7 +19,9 @@ use crate::store::Node;
 use crate::store::usage::{Kept, Stamp};
 use crate::template::User;
 use crate::user::clean::{Cleaned, Keepers};
+use crate::user::gate::Gate;
 use crate::user::giving::Given;
+use crate::user::told::Reason;
 
 /// So many are given back at a time on one NFS; its other threads are for those who log in.
 const AT_ONCE: usize = 4;
@@ -176,9 +180,9 @@ impl Run<'_> {
         let Some(user) = self.asked.gate.user_in(kept.dir)? else {
             return Ok(()); // gone meanwhile, or nobody's
         };
-        let only_look = self.wanted.dry_run || self.wanted.stock;
+        let (gate, only_look) = (&self.asked.gate, self.wanted.dry_run || self.wanted.stock);
         let cleaned =
-            (self.asked.pace).work(|| self.asked.gate.clean(&user, EVERYBODY, only_look))?;
+            (self.asked.pace).work(|| gate.clean(&user, EVERYBODY, Reason::Drain, only_look))?;
         let Cleaned::Dropped(bytes) = cleaned else {
             return Ok(());
         };
@@ -258,14 +262,14 @@ impl Run<'_> {
         let some = arrived.is_some();
         arrived
             .into_iter()
-            .for_each(|arrived| state.arrive(arrived));
+            .for_each(|arrived| state.arrive(arrived, &self.asked.gate));
         self.tell(state)?;
         Ok(some)
     }
 
     fn tell(&mut self, state: &mut State) -> io::Result<()> {
         while let Ok(arrived) = state.arrivals.try_recv() {
-            state.arrive(arrived);
+            state.arrive(arrived, &self.asked.gate);
         }
         match state.told.elapsed() >= PERIOD {
             true => self.say(state),
@@ -317,7 +321,7 @@ impl Run<'_> {
 }
 
 impl State {
-    fn arrive(&mut self, arrived: Arrived) {
+    fn arrive(&mut self, arrived: Arrived, gate: &Gate) {
         let Arrived {
             user,
             dir,
@@ -342,14 +346,16 @@ impl State {
             }
             Some(Given::Lost(e)) => {
                 step.lost += 1;
-                log::warn!("{user}: list index dropped, as it cannot be given back: {e}");
+                let line = format!("list index dropped, as it cannot be given back: {e}");
+                gate.happened(Level::Warn, "lost", &user, &line);
                 let why = e.to_string();
                 Why::Lost { why }
             }
             Some(Given::Kept(e)) => {
                 step.kept += 1;
                 self.kept.insert(dir);
-                log::warn!("{user}: list index stays, as it cannot be given back: {e}");
+                let line = format!("list index stays, as it cannot be given back: {e}");
+                gate.happened(Level::Warn, "kept", &user, &line);
                 let why = e.to_string();
                 Why::Kept { why }
             }

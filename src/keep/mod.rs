@@ -35,9 +35,6 @@ use crate::user::gate::Gate;
 /// How often the keeper looks whether anything is due.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How often it says what went.
-const SAID: Duration = Duration::from_secs(60);
-
 /// What the keeper works with.
 #[derive(Clone)]
 struct Keeper {
@@ -120,19 +117,16 @@ impl Keeper {
     }
 
     fn keep(self) {
-        let (mut told, mut gone, mut said) = (0, 0, None);
+        let mut told = 0;
         loop {
             self.gate.room().wait(PERIOD);
-            gone += self.gate.keep_room();
-            if gone > 0 && said.is_none_or(|said: Instant| said.elapsed() >= SAID) {
-                log::info!("the bounds are near: {gone} list indexes of idle users went");
-                (gone, said) = (0, Some(Instant::now()));
-            }
+            self.gate.keep_room();
             if let Err(e) = self.gate.room().measure(&self.store) {
                 log::warn!("cannot ask for the size of the backing: {e}");
             }
             self.gate.drop_passing(Stamp::now());
             age::sweep(&self.config, &self.store, &self.gate);
+            self.gate.tell_left_out();
             let bytes = self.store.usage().bytes();
             if bytes != told {
                 self.gate.journal().note(&Entry::Kept { bytes });

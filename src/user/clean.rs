@@ -9,7 +9,7 @@ use super::gate::Gate;
 use super::local;
 use super::record::Kept;
 use super::state::Inner;
-use crate::stats::Cell;
+use super::told::Reason;
 use crate::store::usage::Stamp;
 use crate::template::User;
 
@@ -70,6 +70,7 @@ impl Gate {
         self: &Arc<Self>,
         user: &User,
         before: Stamp,
+        why: Reason,
         dry_run: bool,
     ) -> io::Result<Cleaned> {
         // Before his gate is troubled, so that nobody who stays has to ask it again.
@@ -87,7 +88,7 @@ impl Gate {
             Cleaned::Dropped(bytes) => {
                 let dropped = self.drop_files(state, |kept| kept != Kept::Haunted)?;
                 Ok(if dropped {
-                    self.stats.count(Cell::EvictedClean);
+                    self.evicted(user, why);
                     Cleaned::Dropped(bytes)
                 } else {
                     Cleaned::Busy

@@ -7,6 +7,7 @@ use super::gate::{Gate, RunGuard};
 use super::local;
 use super::record::{Kept, Record};
 use super::state::UserState;
+use super::told::Reason;
 use crate::stats::Cell;
 use crate::store::Node;
 use crate::template::User;
@@ -17,19 +18,27 @@ impl Gate {
     ///
     /// # Errors
     /// When the backing cannot be changed.
-    pub fn evict(self: &Arc<Self>, user: &User) -> io::Result<bool> {
-        self.drop_local(user, |kept| kept != Kept::Haunted)
+    pub fn evict(self: &Arc<Self>, user: &User, why: Reason) -> io::Result<bool> {
+        let gone = self.drop_local(user, |kept| kept != Kept::Haunted)?;
+        if gone {
+            self.evicted(user, why);
+        }
+        Ok(gone)
     }
 
-    /// The same, but only while his record is this one.
+    /// The same of one whom another host has had since this record.
     ///
     /// # Errors
     /// As [`Gate::evict`].
-    pub(super) fn evict_with(self: &Arc<Self>, user: &User, record: &Record) -> io::Result<bool> {
-        self.drop_local(
+    pub(super) fn evict_moved(self: &Arc<Self>, user: &User, record: &Record) -> io::Result<bool> {
+        let gone = self.drop_local(
             user,
             |kept| matches!(kept, Kept::Record(now) if now == *record),
-        )
+        )?;
+        if gone {
+            self.evicted(user, Reason::Moved);
+        }
+        Ok(gone)
     }
 
     /// The same of what an earlier mount has left. `false` also when there is nothing.

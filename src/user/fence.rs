@@ -121,9 +121,7 @@ pub(super) fn put_nobody(
     let nobody = LastHost::nobody().warning_of(logs_in(gate, dir)?);
     let set = claim::put(dir, &gate.config.host, &nobody, &gate.on_step)?;
     gate.stats.count(Cell::FenceSet);
-    log::info!(
-        "{}: changed here unseen by others: .lasthost set to nobody",
-        state.user
-    );
+    let line = "changed here unseen by others: .lasthost set to nobody";
+    gate.did(&state.user, "fenced", line);
     Ok(set)
 }

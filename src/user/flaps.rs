@@ -2,6 +2,7 @@
 //! again and again. It is right all the same, so it is only counted, and told of by name.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -23,21 +24,45 @@ const CLAIMS: usize = 32;
 #[derive(Debug, Default)]
 pub(super) struct Flaps(Mutex<HashMap<Box<[u8]>, Vec<Instant>>>);
 
+/// A mail user may write whatever he likes into his .lasthost: so many characters of a host's name are told.
+const LONGEST_NAME: usize = 64;
+
 /// From whom a user is claimed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum From {
-    /// Nobody had him, or this host.
+    /// There was no .lasthost, or a fence's, which says so.
     Nobody,
+    /// .lasthost is of no form that is known.
+    Unknown,
+    /// This mount, which claims him anew.
+    Us,
+    /// This host, before this mount.
+    Before,
     /// Another host; its name where that is known.
     Another(Option<String>),
 }
 
 impl From {
-    /// By what .lasthost said, where we are `host`.
-    pub(super) fn of(owner: &LastHost, host: &str) -> Self {
-        match owner.is_nobody() || owner.host == host {
-            true => From::Nobody,
-            false => From::Another(Some(owner.host.clone())),
+    /// By what .lasthost said, where we are `ours`.
+    pub(super) fn of(owner: &LastHost, ours: &LastHost) -> Self {
+        match owner {
+            _ if owner.is_by(ours) => From::Us,
+            _ if owner.is_nobody() => From::Nobody,
+            _ if owner.host == ours.host => From::Before,
+            _ => From::Another(Some(owner.host.chars().take(LONGEST_NAME).collect())),
+        }
+    }
+}
+
+impl fmt::Display for From {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            From::Nobody => f.write_str("was nobody's"),
+            From::Unknown => f.write_str("was of unknown owner"),
+            From::Us => f.write_str("was ours"),
+            From::Before => f.write_str("was ours before this mount"),
+            From::Another(Some(host)) => write!(f, "was {host}'s"),
+            From::Another(None) => f.write_str("was another host's"),
         }
     }
 }
@@ -131,9 +156,21 @@ mod tests {
 
     #[test]
     fn a_fence_and_this_host_are_no_other_host() {
-        let other = LastHost::claim("b", Instance(1));
-        assert_eq!(From::of(&other, "a"), From::Another(Some("b".to_owned())));
-        assert_eq!(From::of(&other, "b"), From::Nobody);
-        assert_eq!(From::of(&LastHost::nobody(), "a"), From::Nobody);
+        let (other, ours) = (
+            LastHost::claim("b", Instance(1)),
+            LastHost::claim("a", Instance(2)),
+        );
+        assert_eq!(From::of(&other, &ours), From::Another(Some("b".to_owned())));
+        let earlier = LastHost::claim("a", Instance(3));
+        assert_eq!(From::of(&earlier, &ours), From::Before);
+        assert_eq!(From::of(&ours, &ours), From::Us);
+        assert_eq!(From::of(&LastHost::nobody(), &ours), From::Nobody);
+    }
+
+    #[test]
+    fn a_long_name_is_cut() {
+        let long = LastHost::claim(&"h".repeat(5000), Instance(1));
+        let from = From::of(&long, &LastHost::claim("a", Instance(2)));
+        assert!(from.to_string().len() < 100);
     }
 }

@@ -238,10 +238,12 @@ impl<'a> Flight<'a> {
         Ok(())
     }
 
-    fn claim(&self, dir: &IndexDir, stale: Vec<u64>) -> Result<Identity, Trouble> {
-        let ours = LastHost::claim(&self.gate.config.host, self.gate.instance).warning_of(stale);
-        let claim = claim::put(dir, &self.gate.config.host, &ours, &self.gate.on_step)?;
-        log::info!("{}: claimed for {}", self.state.user, self.gate.config.host);
+    fn claim(&self, dir: &IndexDir, stale: Vec<u64>, from: &From) -> Result<Identity, Trouble> {
+        let host = &self.gate.config.host;
+        let ours = LastHost::claim(host, self.gate.instance).warning_of(stale);
+        let claim = claim::put(dir, host, &ours, &self.gate.on_step)?;
+        let line = format!("claimed for {host}, {from}");
+        self.gate.did(&self.state.user, "claimed", &line);
         Ok(claim)
     }
 
@@ -253,12 +255,13 @@ impl<'a> Flight<'a> {
         stale: Vec<u64>,
     ) -> Result<Identity, Trouble> {
         let from = self.taken_from(view, dir);
-        let claim = self.claim(dir, stale)?;
+        let claim = self.claim(dir, stale, &from)?;
         self.gate.claimed_from(&self.state.user, from);
         Ok(claim)
     }
 
-    /// From whom he is claimed. Where .lasthost has not been read it is only for one who is claimed again and again.
+    /// From whom he is claimed. Where .lasthost has not been read it is only for one who is claimed again and again: a login
+    /// is not to wait for what is said in the log.
     fn taken_from(&self, view: &View, dir: &IndexDir) -> From {
         let foreign = matches!(
             view.seen,
@@ -267,19 +270,20 @@ impl<'a> Flight<'a> {
                 ..
             }
         );
-        let host = &self.gate.config.host;
+        let ours = LastHost::claim(&self.gate.config.host, self.gate.instance);
         match (&view.owner, &view.record, view.lasthost) {
-            _ if !foreign => From::Nobody,
-            (Some(owner), ..) => From::of(owner, host),
+            _ if !foreign => From::Us,
+            (Some(owner), ..) => From::of(owner, &ours),
             (None, Some(_), Some(_)) if self.gate.flaps.is_notable(&self.state.user) => {
                 // It is told of without a name where that fails.
                 let read = dir.read_lasthost().ok().flatten();
                 let owner = read.and_then(|(_, owner)| owner);
-                owner.map_or(From::Another(None), |owner| From::of(&owner, host))
+                owner.map_or(From::Another(None), |owner| From::of(&owner, &ours))
             }
             // Not ours any more, though we have a record of it: another has replaced it.
             (None, Some(_), Some(_)) => From::Another(None),
-            _ => From::Nobody,
+            (None, None, Some(_)) => From::Unknown,
+            (None, _, None) => From::Nobody,
         }
     }
 
@@ -300,7 +304,7 @@ impl<'a> Flight<'a> {
         }
         let warned = logs_in(self.gate, dir).and_then(|stale| match stale.is_empty() {
             true => Ok(()),
-            false => self.claim(dir, stale).map(drop),
+            false => self.claim(dir, stale, &From::Us).map(drop),
         });
         if let Err(e) = warned {
             log::warn!(
@@ -329,8 +333,15 @@ impl<'a> Flight<'a> {
         // What is not wanted goes before the record: with one nobody would look for it again.
         if !sources.is_empty() && !gate.config.migrate {
             pull::delete(gate, dir, &sources, claim, &there)?;
-            log::info!("{}: list index dropped on INDEX", self.state.user);
+            self.migrated("list index dropped on INDEX: it is not wanted without migrate");
         }
+        let line = match (pulled.len(), there.len()) {
+            (0, _) => "list index dropped on INDEX: it lacks what a refused session changed",
+            (some, all) if some == all => "list index pulled from INDEX",
+            _ => {
+                "list index pulled from INDEX, and dropped there where it lacks what a refused session changed"
+            }
+        };
         let record = Record {
             lasthost: claim,
             instance: gate.instance,
@@ -339,7 +350,7 @@ impl<'a> Flight<'a> {
         self.write_record(&record)?;
         if !sources.is_empty() && gate.config.migrate {
             pull::delete(gate, dir, &sources, claim, &there)?;
-            log::info!("{}: list index pulled from INDEX", self.state.user);
+            self.migrated(line);
         }
         Ok(())
     }
@@ -355,7 +366,13 @@ impl<'a> Flight<'a> {
             .map(|record| record.pulled.clone())
             .unwrap_or_default();
         let sources = pull::lock(self.gate, dir)?;
-        pull::delete(self.gate, dir, &sources, claim, &pulled)
+        pull::delete(self.gate, dir, &sources, claim, &pulled)?;
+        self.migrated("list index removed from INDEX, from which it was pulled before");
+        Ok(())
+    }
+
+    fn migrated(&self, line: &str) {
+        self.gate.did(&self.state.user, "migrated", line);
     }
 
     /// Ghosts live: the other host must learn that the user is changed here, and nobody is served.

@@ -24,6 +24,7 @@ use super::pull::{MAX_FILES, MAX_PULL};
 use super::record::{Kept, Record};
 use super::state::UserState;
 use super::steps::Step;
+use super::told::Reason;
 use super::{claim, local, pull};
 use crate::index::Trouble;
 use crate::index::dir::IndexDir;
@@ -87,6 +88,14 @@ impl Gate {
         let given = self.while_idle(user, |state| Ok(self.give_back_alone(state)));
         if let Ok(Some(Ok(Given::Back(_) | Given::Dropped(_) | Given::Lost(_)))) = &given {
             self.stats.count(Cell::EvictedGivenBack);
+        }
+        match &given {
+            Ok(Some(Ok(Given::Back(_)))) => {
+                let line = "list index given back to INDEX";
+                self.happened(log::Level::Info, "given back", user, line);
+            }
+            Ok(Some(Ok(Given::Dropped(_)))) => self.evicted(user, Reason::NotGivenBack),
+            _ => {}
         }
         match given {
             Ok(Some(given)) => given.unwrap_or_else(Given::Kept),
@@ -214,10 +223,7 @@ impl Gate {
         (self.on_step)(Step::BackUnlocked);
         Ok(match (put, unlocked) {
             (Err(e), _) | (_, Err(e)) => Given::Lost(e),
-            (Ok(true), Ok(())) => {
-                log::info!("{}: list index given back to INDEX", state.user);
-                Given::Back(bytes)
-            }
+            (Ok(true), Ok(())) => Given::Back(bytes),
             (Ok(false), Ok(())) => Given::Dropped(bytes),
         })
     }

@@ -27,6 +27,7 @@ pub mod room;
 mod server;
 pub mod state;
 pub mod steps;
+pub mod told;
 pub mod users;
 
 use crate::store::Node;

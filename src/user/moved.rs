@@ -13,7 +13,6 @@ use super::record::{Kept, Record};
 use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::index::dir::{IndexDir, IndexPath};
-use crate::stats::Cell;
 use crate::template::User;
 
 /// A name on the way to INDEX costs so many RPCs where the NFS client remembers nothing, or what it remembers is too old and has
@@ -94,10 +93,6 @@ impl Gate {
         self.pools.of(suspect.mount.clone()).run(move || {
             let _done = done;
             match gate.compare(&suspect) {
-                Ok(Compared::Dropped) => log::info!(
-                    "{}: another host has had him since: his list index here is dropped",
-                    suspect.user
-                ),
                 Ok(compared) => log::debug!("{}: compared: {compared:?}", suspect.user),
                 // Whoever logs in is told, and the operator then.
                 Err(e) => log::debug!("{}: not compared: {e}", suspect.user),
@@ -123,12 +118,9 @@ impl Gate {
         if seen == Some(suspect.record.lasthost) {
             return Ok(Compared::Ours);
         }
-        let dropped = self.evict_with(&suspect.user, &suspect.record);
+        let dropped = self.evict_moved(&suspect.user, &suspect.record);
         match dropped.map_err(Trouble::backing("drop what another host has"))? {
-            true => {
-                self.stats.count(Cell::EvictedMoved);
-                Ok(Compared::Dropped)
-            }
+            true => Ok(Compared::Dropped),
             false => Ok(Compared::Busy),
         }
     }

@@ -13,8 +13,8 @@ use rustix::io::Errno;
 use super::count::{growth, room_for};
 use super::gate::Gate;
 use super::state::UserState;
+use super::told::Reason;
 use crate::options::Bounds;
-use crate::stats::Cell;
 use crate::store::usage::{Kept, Stamp};
 use crate::store::{Node, Store};
 use crate::template::User;
@@ -174,26 +174,23 @@ impl Gate {
     pub(super) fn keep_bounds(self: &Arc<Self>) {
         if self.room.is_beyond(&self.store, HIGH) {
             self.room.press();
-            let gone = self
-                .evict_while(|gone, _| gone < AT_MOST && self.room.is_beyond(&self.store, (1, 1)));
-            self.stats.add(Cell::EvictedBounds, gone);
+            self.evict_while(Reason::Bounds, |gone, _| {
+                gone < AT_MOST && self.room.is_beyond(&self.store, (1, 1))
+            });
         }
     }
 
-    /// Counts what has grown, then makes idle users go well before the bounds. Gives how many went.
-    pub fn keep_room(self: &Arc<Self>) -> u64 {
+    /// Counts what has grown, then makes idle users go well before the bounds.
+    pub fn keep_room(self: &Arc<Self>) {
         let dirty = std::mem::take(&mut self.room.agenda.lock().dirty);
         for state in dirty {
             if let Err(e) = self.recount(&state) {
                 log::warn!("{}: cannot count what lies here: {e}", state.user);
             }
         }
-        if !self.room.is_beyond(&self.store, HIGH) {
-            return 0;
+        if self.room.is_beyond(&self.store, HIGH) {
+            self.evict_while(Reason::Bounds, |_, _| self.room.is_beyond(&self.store, LOW));
         }
-        let gone = self.evict_while(|_, _| self.room.is_beyond(&self.store, LOW));
-        self.stats.add(Cell::EvictedBounds, gone);
-        gone
     }
 
     /// Does `change`. Where there is no room for it idle users go, and it is tried again.
@@ -207,8 +204,7 @@ impl Gate {
         for _ in 0..TRIES {
             match change() {
                 Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => {
-                    let gone = self.evict_while(|gone, _| gone < AT_ONCE);
-                    self.stats.add(Cell::EvictedFull, gone);
+                    let gone = self.evict_while(Reason::Full, |gone, _| gone < AT_ONCE);
                     if gone == 0 {
                         return Err(e);
                     }
@@ -223,7 +219,11 @@ impl Gate {
 
     /// Makes idle users go, who was here longest ago first, while `wanted` holds of how many have gone and of the next.
     /// Gives how many went.
-    pub fn evict_while(self: &Arc<Self>, mut wanted: impl FnMut(u64, &Kept) -> bool) -> u64 {
+    pub fn evict_while(
+        self: &Arc<Self>,
+        why: Reason,
+        mut wanted: impl FnMut(u64, &Kept) -> bool,
+    ) -> u64 {
         let usage = self.store.usage();
         let (began, mut gone) = (Stamp::now(), 0);
         // Each once: who is busy counts as used now.
@@ -232,7 +232,7 @@ impl Gate {
             let Some(kept) = next.filter(|kept| wanted(gone, kept)) else {
                 break;
             };
-            match self.evict_in(kept.dir, kept.last) {
+            match self.evict_in(kept.dir, kept.last, why) {
                 Ok(Evicted::Yes) => gone += 1,
                 Ok(Evicted::Busy) => usage.left(kept.dir, Stamp::now()),
                 Ok(Evicted::Absent) => usage.forget(kept.dir),
@@ -249,12 +249,12 @@ impl Gate {
     ///
     /// # Errors
     /// When the backing cannot be changed.
-    pub fn evict_in(self: &Arc<Self>, dir: Node, last: Stamp) -> io::Result<Evicted> {
+    fn evict_in(self: &Arc<Self>, dir: Node, last: Stamp, why: Reason) -> io::Result<Evicted> {
         let Some(user) = self.user_in(dir)? else {
             return Ok(Evicted::Absent);
         };
         let since = self.store.usage().get(dir).map(|kept| kept.last);
-        if since.is_some_and(|since| since > last) || !self.evict(&user)? {
+        if since.is_some_and(|since| since > last) || !self.evict(&user, why)? {
             return Ok(Evicted::Busy);
         }
         Ok(Evicted::Yes)

@@ -220,7 +220,10 @@ impl Host {
 
     pub fn evict(&self) {
         let user = self.core.gate().user_named(USER.as_bytes()).unwrap();
-        self.core.gate().evict(&user).unwrap();
+        self.core
+            .gate()
+            .evict(&user, listindexfs::user::told::Reason::Clean)
+            .unwrap();
     }
 
     pub fn sweep(&self) {
