@@ -1,9 +1,10 @@
-//! A bar for people, on standard error; where that is no terminal, nothing.
+//! A bar for people, on standard error, without colours; nothing where that is no terminal, or one that cannot do it (`TERM=dumb`).
 
 use std::time::Duration;
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
+use super::screen::has_cursor;
 use crate::control::protocol::Step;
 
 /// How often it moves though nothing is heard.
@@ -16,8 +17,8 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// Begins, with a bar if it is `wanted` and there is a terminal.
     pub fn new(wanted: bool) -> Self {
-        let bar = match wanted {
-            true => ProgressBar::new_spinner(), // hidden by itself where there is no terminal
+        let bar = match wanted && has_cursor() {
+            true => ProgressBar::new_spinner(), // hidden by itself where there is none
             false => ProgressBar::hidden(),
         };
         if !bar.is_hidden() {

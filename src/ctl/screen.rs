@@ -33,7 +33,12 @@ pub struct Screen {
 
 /// Whether there is a terminal to read from and to write to.
 pub fn is_there() -> bool {
-    io::stdin().is_terminal() && io::stdout().is_terminal()
+    has_cursor() && io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
+/// Whether terminals can do more than to write line after line.
+pub fn has_cursor() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
 impl Screen {

@@ -103,12 +103,14 @@ fn each_has_his_line_in_the_order_that_is_asked_for() {
 
 /// What people see on a terminal that is so wide.
 fn on_a_terminal(rig: &Rig, columns: u32, env: &[(&str, &str)]) -> String {
-    let command = format!(
-        "stty cols {columns}; {CTL} users {} 2>/dev/null",
-        rig.mountpoint.display()
-    );
+    let users = format!("{CTL} users {} 2>/dev/null", rig.mountpoint.display());
+    script(&format!("stty cols {columns}; {users}"), env)
+}
+
+/// What a terminal of script(1)'s is told by this command.
+fn script(command: &str, env: &[(&str, &str)]) -> String {
     let mut script = Command::new("script");
-    script.args(["-qec", &command, "/dev/null"]);
+    script.args(["-qec", command, "/dev/null"]);
     for name in ["COLUMNS", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         script.env_remove(name);
     }
@@ -135,6 +137,40 @@ fn a_terminal_has_colours_unless_they_are_unwanted_and_its_width_is_used() {
         );
     }
     assert!(on_a_terminal(&rig, 200, &[("TERM", "dumb")]).contains(&long));
+}
+
+/// The bar is on standard error. It has no colours, so `NO_COLOR` changes nothing.
+#[test]
+fn nothing_moves_where_that_is_no_terminal_or_a_dumb_one() {
+    let Some(rig) = Rig::new() else { return };
+    let (_daemon, _) = many(&rig);
+    let point = rig.mountpoint.display();
+    let told = [
+        format!("{CTL} users {point} >/dev/null"),
+        format!("{CTL} clean --dry-run 0s --mount {point} >/dev/null"),
+        format!("{CTL} drain --dry-run {point} >/dev/null"),
+    ];
+    for command in &told {
+        let bar = script(command, &[("NO_COLOR", "1")]);
+        assert!(bar.contains("\u{1b}["), "{command}: no bar: {bar:?}");
+        let is_colour = |sequence: &str| {
+            let end = sequence.find(|c: char| c.is_ascii_alphabetic());
+            end.is_some_and(|end| sequence.as_bytes()[end] == b'm')
+        };
+        let coloured = bar.split("\u{1b}[").skip(1).any(is_colour);
+        assert!(!coloured, "{command}: {bar:?}");
+        for none in [("TERM", "dumb"), ("TERM", "")] {
+            let said = script(command, &[none]);
+            assert!(!said.contains('\u{1b}'), "{command}, {none:?}: {said:?}");
+        }
+        let piped = script(&format!("({command}) 2>&1 | cat"), &[]);
+        assert!(!piped.contains('\u{1b}'), "{command}: {piped:?}");
+    }
+    let top = script(&format!("{CTL} top {point}"), &[("TERM", "dumb")]);
+    assert!(
+        top.contains("sessions") && !top.contains('\u{1b}'),
+        "{top:?}"
+    );
 }
 
 #[test]
