@@ -2,6 +2,7 @@
 //!
 //! A request goes `fuse` → `fs` → `user` → (`index` | `store`) → `sys` and back; nothing imports upward.
 
+pub mod answer;
 pub mod cli;
 pub mod control;
 pub mod ctl;

@@ -14,6 +14,7 @@ use super::notify::Invalidator;
 use super::prune::Pruner;
 use super::reply::Runner;
 use super::{Adapter, between, session};
+use crate::answer;
 use crate::control::socket::Socket;
 use crate::fs::Core;
 use crate::index::lasthost::Instance;
@@ -110,7 +111,7 @@ impl Server {
         invalidator.attach(session.notifier());
         Ok(Server {
             session,
-            _socket: keep::clean::listen(&config, &store, &gate),
+            _socket: answer::listen(&config, &store, &gate),
             gate,
             dev_fuse,
         })

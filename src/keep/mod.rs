@@ -3,18 +3,12 @@
 //!
 //! Costs nothing while nothing is due: who was here longest ago is known ([`crate::store::usage`]), and nobody else is looked at.
 
-mod about;
 mod age;
-mod biggest;
 mod cached;
-pub mod clean;
-mod drain;
 mod here;
-mod list;
 mod moved;
-mod pace;
-pub mod unmounted;
-mod walk;
+pub mod pace;
+pub mod walk;
 
 use std::io;
 use std::sync::{Arc, mpsc};

@@ -18,12 +18,12 @@ use crate::user::gate::Gate;
 
 /// A walk under way.
 pub struct Walk {
-    pub config: Arc<Config>,
-    pub store: Arc<Store>,
-    pub gate: Arc<Gate>,
+    pub(super) config: Arc<Config>,
+    pub(super) store: Arc<Store>,
+    pub(super) gate: Arc<Gate>,
     /// What an earlier mount has left is gone already.
-    pub swept: bool,
-    pub pace: Pace,
+    pub(super) swept: bool,
+    pub(super) pace: Pace,
 }
 
 impl Walk {

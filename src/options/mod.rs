@@ -1,9 +1,10 @@
 //! `-o` text → [`Config`]. Pure: the host's name is an argument, nothing is looked up.
 //!
-//! [`split`] cuts the text into options, [`table`] says what the ones every mount knows mean,
+//! [`split`] cuts the text into options, [`given`] takes them one by one, [`table`] says what the ones every mount knows mean,
 //! [`value`] reads the values of ours.
 
 mod bounds;
+mod given;
 mod index;
 mod publish;
 mod split;
@@ -18,9 +19,9 @@ use rustix::mount::MountFlags;
 use thiserror::Error;
 
 pub use self::bounds::{Bounds, MaxBytes};
+use self::given::{Given, once};
 pub use self::index::{DEFAULT_USERDB, Index};
 pub use self::publish::Publish;
-use self::table::Meaning;
 use crate::template::Layout;
 
 /// The layout where `layout=` is not given: 256 directories, then the user's name.
@@ -217,228 +218,6 @@ impl Config {
             }
         }
         given.finish(backing, mountpoint, hostname)
-    }
-}
-
-/// Names of our own options; those every mount knows are in [`table`].
-const OWN: [&str; 19] = [
-    "index",
-    "layout",
-    "prefix",
-    "host",
-    "migrate",
-    "nomigrate",
-    "index_fs",
-    "backing_fs",
-    "lock_method",
-    "check_timeout",
-    "watchdog",
-    "max_age",
-    "max_bytes",
-    "max_users",
-    "max_user_bytes",
-    "moved_rate",
-    "metrics",
-    "metrics_file",
-    "userdb",
-];
-
-/// What has been read so far; `None` is "not given".
-#[derive(Default)]
-struct Given {
-    layout: Option<(String, Layout)>,
-    index: Option<(String, Index)>,
-    userdb: Option<PathBuf>,
-    prefixes: Vec<OsString>,
-    host: Option<String>,
-    migrate: Option<bool>,
-    index_fs: Option<IndexFs>,
-    backing_fs: Option<BackingFs>,
-    lock_method: Option<LockMethod>,
-    check_timeout: Option<Duration>,
-    watchdog: Option<Duration>,
-    bounds: bounds::Given,
-    publish: publish::Given,
-    flags: Flags,
-}
-
-struct Flags(MountFlags);
-
-impl Default for Flags {
-    /// FUSE keeps no access times.
-    fn default() -> Self {
-        Self(MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOATIME)
-    }
-}
-
-impl Given {
-    fn take(&mut self, option: &str) -> Result<(), OptionError> {
-        let (name, value) = match option.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
-            None => (option, None),
-        };
-        match OWN.into_iter().find(|own| *own == name) {
-            Some(name) => self.take_own(name, value),
-            None => self.take_generic(option, name, value),
-        }
-    }
-
-    fn take_own(&mut self, name: &'static str, text: Option<&str>) -> Result<(), OptionError> {
-        let wanted = || match text {
-            Some(text) if !text.is_empty() => Ok(text),
-            _ => Err(OptionError::NeedsValue(name)),
-        };
-        match name {
-            "index" => {
-                let text = wanted()?;
-                let index = value::read(name, text, Index::parse)?;
-                once(&mut self.index, name, (text.to_owned(), index))
-            }
-            "userdb" => once(
-                &mut self.userdb,
-                name,
-                value::read(name, wanted()?, index::userdb)?,
-            ),
-            "layout" => {
-                let text = wanted()?;
-                let layout = value::read(name, text, Layout::parse)?;
-                once(&mut self.layout, name, (text.to_owned(), layout))
-            }
-            "prefix" => {
-                let prefix =
-                    value::read(name, wanted()?, |text| value::prefix(text, &self.prefixes))?;
-                self.prefixes.push(prefix);
-                Ok(())
-            }
-            "host" => once(
-                &mut self.host,
-                name,
-                value::read(name, wanted()?, value::host)?,
-            ),
-            "migrate" => {
-                let migrate = match text {
-                    None => true,
-                    Some(_) => value::read(name, wanted()?, value::yes_or_no)?,
-                };
-                once(&mut self.migrate, name, migrate)
-            }
-            "nomigrate" if text.is_some() => Err(OptionError::TakesNoValue(name)),
-            "nomigrate" => once(&mut self.migrate, "migrate", false),
-            "index_fs" => once(
-                &mut self.index_fs,
-                name,
-                value::read(name, wanted()?, value::index_fs)?,
-            ),
-            "backing_fs" => once(
-                &mut self.backing_fs,
-                name,
-                value::read(name, wanted()?, value::backing_fs)?,
-            ),
-            "lock_method" => once(
-                &mut self.lock_method,
-                name,
-                value::read(name, wanted()?, value::lock_method)?,
-            ),
-            "check_timeout" => once(
-                &mut self.check_timeout,
-                name,
-                value::read(name, wanted()?, value::check_timeout)?,
-            ),
-            "watchdog" => once(
-                &mut self.watchdog,
-                name,
-                value::read(name, wanted()?, value::watchdog)?,
-            ),
-            "metrics" | "metrics_file" => self.publish.take(name, wanted()?),
-            _ => self.bounds.take(name, wanted()?),
-        }
-    }
-
-    fn take_generic(
-        &mut self,
-        option: &str,
-        name: &str,
-        value: Option<&str>,
-    ) -> Result<(), OptionError> {
-        if table::is_for_others(name) {
-            return Ok(());
-        }
-        let Some((name, takes_value, meaning)) = table::find(name) else {
-            return Err(self.unknown(option, name));
-        };
-        match meaning {
-            Meaning::Refused(why) => return Err(OptionError::Refused { name, why }),
-            _ if value.is_some() && !takes_value => return Err(OptionError::TakesNoValue(name)),
-            Meaning::Set(flag) => self.flags.0.insert(flag),
-            Meaning::Clear(flag) => self.flags.0.remove(flag),
-            Meaning::Nothing => {}
-        }
-        Ok(())
-    }
-
-    /// An unknown option is the rest of a template when one was cut off within `%{…}`.
-    fn unknown(&self, option: &str, name: &str) -> OptionError {
-        let cut = |text: &str| match text.rfind("%{") {
-            Some(at) => !text[at..].contains('}') && option.contains('}'),
-            None => false,
-        };
-        if self.index.as_ref().is_some_and(|(text, _)| cut(text)) {
-            return OptionError::Cut { name: "index" };
-        }
-        if self.layout.as_ref().is_some_and(|(text, _)| cut(text)) {
-            return OptionError::Cut { name: "layout" };
-        }
-        let nearest = value::nearest(name, OWN.into_iter().chain(table::names()));
-        let name = name.to_owned();
-        OptionError::Unknown { name, nearest }
-    }
-
-    fn finish(
-        self,
-        backing: &Path,
-        mountpoint: &Path,
-        hostname: &str,
-    ) -> Result<Config, OptionError> {
-        let (_, index) = self.index.ok_or(OptionError::NoIndex)?;
-        let layout = match self.layout {
-            Some((_, layout)) => layout,
-            None => value::read("layout", DEFAULT_LAYOUT, Layout::parse)?,
-        };
-        index.fits(&layout)?;
-        let userdb = index.socket(self.userdb)?;
-        let host = match self.host {
-            Some(host) => host,
-            None => value::read("host", hostname, value::host)?,
-        };
-        let prefixes = match self.prefixes {
-            none if none.is_empty() => vec![DEFAULT_PREFIX.into()],
-            given => given,
-        };
-        Ok(Config {
-            backing: backing.to_owned(),
-            mountpoint: mountpoint.to_owned(),
-            layout,
-            index,
-            userdb,
-            prefixes,
-            host,
-            migrate: self.migrate.unwrap_or(false),
-            index_fs: self.index_fs.unwrap_or(IndexFs::Network),
-            backing_fs: self.backing_fs.unwrap_or(BackingFs::Tmpfs),
-            lock_method: self.lock_method.unwrap_or(LockMethod::Fcntl),
-            check_timeout: self.check_timeout.unwrap_or(DEFAULT_CHECK_TIMEOUT),
-            watchdog: self.watchdog.unwrap_or(DEFAULT_WATCHDOG),
-            bounds: self.bounds.finish(),
-            publish: self.publish.finish(),
-            flags: self.flags.0,
-        })
-    }
-}
-
-fn once<T>(slot: &mut Option<T>, name: &'static str, value: T) -> Result<(), OptionError> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(OptionError::Twice(name)),
     }
 }
 

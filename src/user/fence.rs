@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use super::decide::Claim;
-use super::flight::{claim_seen, logs_in, sources_seen};
 use super::gate::Gate;
+use super::look::{claim_seen, logs_in, sources_seen};
 use super::record::{Kept, Record};
 use super::state::UserState;
 use super::{claim, local, pull};

@@ -1,14 +1,14 @@
 //! One run of the gate: look, decide, and take the steps in the order that a crash at any point leaves safe.
 
 use std::cell;
-use std::ffi::OsString;
 use std::sync::Arc;
 
-use super::decide::{Claim, Decision, Seen, StockLog, decide};
+use super::decide::{Claim, Decision, Seen, decide};
 use super::directory::Taken;
 use super::flaps::From;
 use super::gate::Gate;
 use super::history::Saw;
+use super::look::{View, logs_in, sources_seen};
 use super::record::{Kept, Record};
 use super::state::UserState;
 use super::steps::Step;
@@ -29,28 +29,6 @@ pub struct Flight<'a> {
     creds: &'a Creds,
     /// What it saw and decided last.
     saw: cell::Cell<Option<Saw>>,
-}
-
-/// What a run found.
-struct View {
-    dir: Option<IndexDir>,
-    seen: Seen,
-    /// The .lasthost that `seen` speaks of.
-    lasthost: Option<Identity>,
-    /// What that says, where it was read.
-    owner: Option<LastHost>,
-    record: Option<Record>,
-}
-
-impl View {
-    fn saw(&self, decision: Decision) -> Saw {
-        Saw {
-            seen: self.seen,
-            lasthost: self.lasthost.is_some(),
-            record: self.record.is_some(),
-            decision,
-        }
-    }
 }
 
 impl<'a> Flight<'a> {
@@ -96,7 +74,9 @@ impl<'a> Flight<'a> {
         self.gate.fence_due(self.state);
         // Ghosts count as they were when the check began.
         let haunted = self.gate.lay_ghosts(self.state, Some(self.creds));
-        let view = self.look(haunted).inspect_err(|_| self.state.void())?;
+        let record = || self.record(haunted);
+        let looked = View::look(self.gate, self.state, self.creds, record);
+        let view = looked.inspect_err(|_| self.state.void())?;
         if let (true, Some(dir)) = (self.gate.is_aftermath(), &view.dir) {
             // Others would wait for it, and nobody else removes it where INDEX/L has gone already.
             let mut logs = self.gate.config.logs();
@@ -114,39 +94,6 @@ impl<'a> Flight<'a> {
             self.state.void();
         }
         self.carry_out(decision, &view).map(|()| decision)
-    }
-
-    /// Looks in the order that freshness and the model demand: INDEX, INDEX/L, INDEX/.lasthost.
-    fn look(&self, haunted: bool) -> Result<View, Trouble> {
-        let gate = self.gate;
-        let at = gate.index_path(self.state)?;
-        let record = self.record(haunted)?;
-        let _as = (self.creds.act()).map_err(Trouble::backing("take the caller's rights"))?;
-        let open = || IndexDir::open(&at, self.creds, &gate.mounts, &gate.config.index_fs);
-        let opened = open().inspect_err(|_| gate.doubt_index(&self.state.user))?;
-        let Some(dir) = opened else {
-            gate.doubt_index(&self.state.user);
-            return Ok(View {
-                dir: None,
-                seen: Seen::NoIndex,
-                lasthost: None,
-                owner: None,
-                record,
-            });
-        };
-        let log = if gate.config.migrate {
-            stock_log(gate, &dir, record.as_ref())?
-        } else {
-            StockLog::Absent
-        };
-        let (claim, lasthost, owner) = claim_read(gate, &dir, record.as_ref())?;
-        Ok(View {
-            dir: Some(dir),
-            seen: Seen::Index { log, claim },
-            lasthost,
-            owner,
-            record,
-        })
     }
 
     /// Our record. Ghosts of an earlier mount are laid first: it died before it could.
@@ -413,69 +360,5 @@ impl<'a> Flight<'a> {
         (self.gate.settled(self.state)).map_err(Trouble::backing("count what lies here"))?;
         (self.gate.on_step)(Step::Recorded);
         Ok(())
-    }
-}
-
-/// What was locked, as it was then.
-pub(super) fn sources_seen(sources: &[pull::Source<'_>]) -> Vec<(OsString, Identity)> {
-    sources
-        .iter()
-        .map(|source| (source.log.clone(), source.identity))
-        .collect()
-}
-
-/// The stock logs in INDEX, by inode number.
-pub(super) fn logs_in(gate: &Gate, dir: &IndexDir) -> Result<Vec<u64>, Trouble> {
-    let logs = gate.config.logs().map(|(_, log)| dir.look(&log));
-    let inos = logs.filter_map(|log| log.map(|log| log.map(|l| l.ino)).transpose());
-    inos.collect()
-}
-
-fn stock_log(gate: &Gate, dir: &IndexDir, record: Option<&Record>) -> Result<StockLog, Trouble> {
-    let mut seen = StockLog::Absent;
-    for (_, log) in gate.config.logs() {
-        let pulled = record.and_then(|record| record.pulled_as(&log));
-        seen = match dir.look(&log)? {
-            None => seen,
-            now if now == pulled && seen != StockLog::New => StockLog::Pulled,
-            Some(_) => StockLog::New,
-        };
-    }
-    Ok(seen)
-}
-
-/// What INDEX/.lasthost is against our record, and its identity.
-pub(super) fn claim_seen(
-    gate: &Gate,
-    dir: &IndexDir,
-    record: Option<&Record>,
-) -> Result<(Claim, Option<Identity>), Trouble> {
-    claim_read(gate, dir, record).map(|(claim, identity, _)| (claim, identity))
-}
-
-/// The same, and what it says where it was read: only when the record does not tell.
-fn claim_read(
-    gate: &Gate,
-    dir: &IndexDir,
-    record: Option<&Record>,
-) -> Result<(Claim, Option<Identity>, Option<LastHost>), Trouble> {
-    let Some(now) = dir.lasthost()? else {
-        return Ok((Claim::Foreign, None, None));
-    };
-    if let Some(record) = record {
-        let claim = if record.lasthost == now {
-            Claim::Recorded
-        } else {
-            Claim::Foreign
-        };
-        return Ok((claim, Some(now), None));
-    }
-    let ours = LastHost::claim(&gate.config.host, gate.instance);
-    match dir.read_lasthost()? {
-        Some((identity, Some(lasthost))) if lasthost.is_by(&ours) => {
-            Ok((Claim::Ours, Some(identity), Some(lasthost)))
-        }
-        Some((identity, owner)) => Ok((Claim::Foreign, Some(identity), owner)),
-        None => Ok((Claim::Foreign, None, None)),
     }
 }

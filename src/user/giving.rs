@@ -17,8 +17,8 @@ use std::time::Duration;
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 
 use super::fence::put_nobody;
-use super::flight::{logs_in, sources_seen};
 use super::gate::Gate;
+use super::look::{logs_in, sources_seen};
 use super::moved::owner;
 use super::pull::{MAX_FILES, MAX_PULL};
 use super::record::{Kept, Record};

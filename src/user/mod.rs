@@ -18,6 +18,7 @@ mod haunt;
 pub mod history;
 pub mod housekeeper;
 pub mod local;
+mod look;
 pub mod moved;
 mod passing;
 pub mod process;

@@ -8,9 +8,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use super::count::room_for;
-use super::flight::logs_in;
 use super::gate::Gate;
 use super::local::{self, Tmp};
+use super::look::logs_in;
 use super::state::UserState;
 use super::steps::Step;
 use crate::index::Trouble;

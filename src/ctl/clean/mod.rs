@@ -11,10 +11,10 @@ use self::place::{Place, Users};
 use self::report::Report;
 use super::print;
 use super::progress::Progress;
+use crate::answer::unmounted;
 use crate::control::protocol::{Clean, Step};
 use crate::daemon::{checks, kept, lock::Lock};
 use crate::exit::{Exit, Failure};
-use crate::keep::unmounted;
 use crate::options::BackingFs;
 
 /// What `clean` is told.

@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use super::clean::{Cleaner, named};
 use super::list::state_of;
+use super::{Worker, named};
 use crate::control::clean::Who;
 use crate::control::protocol::Answer;
 use crate::control::users::{
@@ -21,20 +21,20 @@ use crate::user::record::{self, Kept};
 use crate::user::state;
 
 /// Tells what is known of somebody.
-pub fn of(asked: &Cleaner, who: &Who) -> Answer {
-    let gate = &asked.gate;
-    let Some(user) = named(&asked.config.layout, who) else {
+pub fn of(worker: &Worker, who: &Who) -> Answer {
+    let gate = &worker.gate;
+    let Some(user) = named(&worker.config.layout, who) else {
         return Answer::User(None);
     };
     match gate.about(&user, FILES) {
         Ok(None) => Answer::User(None),
-        Ok(Some(known)) => Answer::User(Some(Box::new(all(asked, &user, known)))),
+        Ok(Some(known)) => Answer::User(Some(Box::new(all(worker, &user, known)))),
         Err(error) => Answer::Error(format!("{user}: his directory cannot be read: {error}")),
     }
 }
 
-fn all(asked: &Cleaner, user: &User, known: about::About) -> About {
-    let gate = &asked.gate;
+fn all(worker: &Worker, user: &User, known: about::About) -> About {
+    let gate = &worker.gate;
     let index = match gate.index_of(user) {
         Ok(path) => Index::Path(path.to_string_lossy().into_owned()),
         Err(why) => Index::None(why.to_string()),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 
-use super::clean::{Cleaner, PERIOD, wait_for_the_walk};
+use super::{PERIOD, Worker, wait_for_the_walk};
 use crate::control::drain::{Drain, Drained, Left, NAMED, PROCESSES, Process, Why};
 use crate::control::protocol::Answer;
 use crate::control::socket::Client;
@@ -30,11 +30,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 const EVERYBODY: Stamp = Stamp(u64::MAX);
 
 /// Lets everybody go, and says step by step who has.
-pub fn everybody(asked: &Cleaner, wanted: Drain, client: &mut Client) -> Answer {
+pub fn everybody(worker: &Worker, wanted: Drain, client: &mut Client) -> Answer {
     let how = if wanted.stock { " --stock" } else { "" };
     log::info!("listindexctl drain{how}: everybody goes as soon as he is idle");
     let run = Run {
-        asked,
+        worker,
         wanted,
         client,
     };
@@ -45,7 +45,7 @@ pub fn everybody(asked: &Cleaner, wanted: Drain, client: &mut Client) -> Answer 
 }
 
 struct Run<'a> {
-    asked: &'a Cleaner,
+    worker: &'a Worker,
     wanted: Drain,
     client: &'a mut Client,
 }
@@ -120,14 +120,14 @@ impl Run<'_> {
             arrivals,
         };
         let client = &mut *self.client;
-        wait_for_the_walk(self.asked.store.usage(), |directories| {
+        wait_for_the_walk(self.worker.store.usage(), |directories| {
             let counting = Some(directories);
             client.say(&Answer::Draining(Drained {
                 counting,
                 ..Drained::default()
             }))
         })?;
-        state.step.due = Some(self.asked.store.usage().users());
+        state.step.due = Some(self.worker.store.usage().users());
         loop {
             self.pass(&mut state)?;
             self.wait_for_all(&mut state)?;
@@ -149,13 +149,13 @@ impl Run<'_> {
             true => state.step.dropped + state.step.given_back,
             false => 0,
         };
-        let here = self.asked.store.usage().users();
+        let here = self.worker.store.usage().users();
         here.saturating_sub(state.kept.len() as u64 + gone)
     }
 
     /// Tries everybody once, who was here longest ago first.
     fn pass(&mut self, state: &mut State) -> io::Result<()> {
-        let usage = self.asked.store.usage();
+        let usage = self.worker.store.usage();
         let mut mark = (Stamp::default(), Node(0));
         for _ in 0..usage.users() {
             let Some(next) = usage.after(mark) else { break };
@@ -177,12 +177,12 @@ impl Run<'_> {
     }
 
     fn one(&mut self, state: &mut State, kept: Kept) -> io::Result<()> {
-        let Some(user) = self.asked.gate.user_in(kept.dir)? else {
+        let Some(user) = self.worker.gate.user_in(kept.dir)? else {
             return Ok(()); // gone meanwhile, or nobody's
         };
-        let (gate, only_look) = (&self.asked.gate, self.wanted.dry_run || self.wanted.stock);
+        let (gate, only_look) = (&self.worker.gate, self.wanted.dry_run || self.wanted.stock);
         let cleaned =
-            (self.asked.pace).work(|| gate.clean(&user, EVERYBODY, Reason::Drain, only_look))?;
+            (self.worker.pace).work(|| gate.clean(&user, EVERYBODY, Reason::Drain, only_look))?;
         let Cleaned::Dropped(bytes) = cleaned else {
             return Ok(());
         };
@@ -190,7 +190,7 @@ impl Run<'_> {
             state.step.dropped += 1;
             state.step.bytes += bytes;
         } else if self.wanted.dry_run {
-            let given = self.asked.gate.would_give_back(&user)?;
+            let given = self.worker.gate.would_give_back(&user)?;
             state.step.given_back += u64::from(given);
             state.step.dropped += u64::from(!given);
             state.step.bytes += bytes;
@@ -202,8 +202,8 @@ impl Run<'_> {
 
     /// Has him given back, once there is room on the NFS that holds his INDEX.
     fn send_off(&mut self, state: &mut State, user: User, dir: Node) -> io::Result<()> {
-        let mount = self.asked.gate.nfs_of(&user);
-        let until = Instant::now() + self.asked.config.check_timeout;
+        let mount = self.worker.gate.nfs_of(&user);
+        let until = Instant::now() + self.worker.config.check_timeout;
         while state
             .under_way
             .get(&mount)
@@ -218,7 +218,7 @@ impl Run<'_> {
             }
             self.wait(state)?;
         }
-        if self.asked.gate.is_silent(&mount) {
+        if self.worker.gate.is_silent(&mount) {
             return Ok(());
         }
         *state.under_way.entry(mount.clone()).or_default() += 1;
@@ -229,8 +229,8 @@ impl Run<'_> {
             given: None,
             tell: state.tell.clone(),
         };
-        let gate = Arc::clone(&self.asked.gate);
-        self.asked.gate.in_pool(&user, move || {
+        let gate = Arc::clone(&self.worker.gate);
+        self.worker.gate.in_pool(&user, move || {
             let given = gate.give_back(&way.user);
             way.goes(given);
         });
@@ -239,7 +239,7 @@ impl Run<'_> {
 
     /// Until everybody has arrived but those whose server does not answer.
     fn wait_for_all(&mut self, state: &mut State) -> io::Result<()> {
-        let mut until = Instant::now() + self.asked.config.check_timeout;
+        let mut until = Instant::now() + self.worker.config.check_timeout;
         loop {
             let waited_for = |(mount, ways): (&PathBuf, &usize)| {
                 (*ways > 0 && !state.stuck.contains(mount)).then(|| mount.clone())
@@ -249,7 +249,7 @@ impl Run<'_> {
                 return Ok(());
             }
             if self.wait(state)? {
-                until = Instant::now() + self.asked.config.check_timeout;
+                until = Instant::now() + self.worker.config.check_timeout;
             } else if Instant::now() >= until {
                 state.stuck.extend(open);
             }
@@ -262,14 +262,14 @@ impl Run<'_> {
         let some = arrived.is_some();
         arrived
             .into_iter()
-            .for_each(|arrived| state.arrive(arrived, &self.asked.gate));
+            .for_each(|arrived| state.arrive(arrived, &self.worker.gate));
         self.tell(state)?;
         Ok(some)
     }
 
     fn tell(&mut self, state: &mut State) -> io::Result<()> {
         while let Ok(arrived) = state.arrivals.try_recv() {
-            state.arrive(arrived, &self.asked.gate);
+            state.arrive(arrived, &self.worker.gate);
         }
         match state.told.elapsed() >= PERIOD {
             true => self.say(state),
@@ -295,7 +295,7 @@ impl Run<'_> {
     }
 
     fn name_those_left(&self, state: &mut State) {
-        let usage = self.asked.store.usage();
+        let usage = self.worker.store.usage();
         let mut mark = (Stamp::default(), Node(0));
         while state.step.users.len() < NAMED {
             let Some(next) = usage.after(mark) else {
@@ -305,10 +305,10 @@ impl Run<'_> {
             if state.kept.contains(&next.dir) {
                 continue;
             }
-            let Ok(Some(user)) = self.asked.gate.user_in(next.dir) else {
+            let Ok(Some(user)) = self.worker.gate.user_in(next.dir) else {
                 continue;
             };
-            let here = self.asked.gate.who_keeps(&user);
+            let here = self.worker.gate.who_keeps(&user);
             let why = match here.is_nobody() {
                 true if self.wanted.dry_run => continue, // he would go
                 true => Why::Running,

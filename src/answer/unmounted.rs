@@ -12,11 +12,12 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir};
 use rustix::io::Errno;
 
-use super::clean::{age_of, became, before, in_dir, named};
-use super::walk::user_dirs;
+use super::clean::{age_of, became, before};
+use super::{in_dir, named};
 use crate::control::protocol::{Clean, Outcome, Step, Who};
 use crate::index::dir::is_managed;
 use crate::index::lasthost::{Instance, LASTHOST};
+use crate::keep::walk::user_dirs;
 use crate::options::Config;
 use crate::store::Store;
 use crate::store::usage::Stamp;

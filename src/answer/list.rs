@@ -4,7 +4,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::clean::{Cleaner, wait_for_the_walk};
+use super::{Worker, wait_for_the_walk};
 use crate::control::protocol::Answer;
 use crate::control::socket::Client;
 use crate::control::users::{Activity, Here, Page};
@@ -19,9 +19,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 const MORE: u64 = 1000;
 
 /// Tells of everybody.
-pub fn everybody(asked: &Cleaner, client: &mut Client) -> Answer {
+pub fn everybody(worker: &Worker, client: &mut Client) -> Answer {
     let mut listing = Listing {
-        asked,
+        worker,
         client,
         page: Page::default(),
         told: Instant::now(),
@@ -34,7 +34,7 @@ pub fn everybody(asked: &Cleaner, client: &mut Client) -> Answer {
 }
 
 struct Listing<'a> {
-    asked: &'a Cleaner,
+    worker: &'a Worker,
     client: &'a mut Client,
     page: Page,
     told: Instant,
@@ -43,7 +43,7 @@ struct Listing<'a> {
 
 impl Listing<'_> {
     fn run(&mut self) -> io::Result<()> {
-        let usage = self.asked.store.usage();
+        let usage = self.worker.store.usage();
         wait_for_the_walk(usage, |directories| {
             self.page.counting = Some(directories);
             self.say()
@@ -53,7 +53,7 @@ impl Listing<'_> {
         self.say()?;
         let mut mark = (Stamp::default(), Node(0));
         for _ in 0..due.saturating_mul(2).saturating_add(MORE) {
-            let next = (self.asked.pace).work(|| {
+            let next = (self.worker.pace).work(|| {
                 let kept = usage.after(mark)?;
                 Some((kept, self.one(kept)))
             });
@@ -72,7 +72,7 @@ impl Listing<'_> {
 
     /// `None`: gone meanwhile, or nobody's.
     fn one(&self, kept: Kept) -> io::Result<Option<Here>> {
-        let gate = &self.asked.gate;
+        let gate = &self.worker.gate;
         let Some(user) = gate.user_in(kept.dir)? else {
             return Ok(None);
         };

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 
-use super::clean::Cleaner;
+use super::Worker;
 use crate::control::protocol::Answer;
 use crate::control::users::Big;
 use crate::store::Node;
@@ -18,11 +18,11 @@ const AT_ONCE: u64 = 1000;
 const MORE: u64 = 1000;
 
 /// The biggest first.
-pub fn of(asked: &Cleaner, most: u64) -> Answer {
-    let named = biggest(asked, most.min(MOST))
+pub fn of(worker: &Worker, most: u64) -> Answer {
+    let named = biggest(worker, most.min(MOST))
         .into_iter()
         .map(|(bytes, dir, last)| {
-            let user = asked.gate.user_in(dir)?;
+            let user = worker.gate.user_in(dir)?;
             Ok(user.map(|user| Big {
                 name: user.to_string(),
                 bytes,
@@ -35,12 +35,12 @@ pub fn of(asked: &Cleaner, most: u64) -> Answer {
     }
 }
 
-fn biggest(asked: &Cleaner, most: u64) -> Vec<(u64, Node, Stamp)> {
-    let usage = asked.store.usage();
+fn biggest(worker: &Worker, most: u64) -> Vec<(u64, Node, Stamp)> {
+    let usage = worker.store.usage();
     let mut found = BinaryHeap::new();
     let (mut mark, mut left) = ((Stamp::default(), Node(0)), usage.users() + MORE);
     while left > 0 {
-        let more = (asked.pace).work(|| {
+        let more = (worker.pace).work(|| {
             for _ in 0..AT_ONCE.min(left) {
                 let Some(kept) = usage.after(mark) else {
                     return false;
