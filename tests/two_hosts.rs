@@ -161,6 +161,8 @@ fn who_has_moved_away_is_dropped_without_a_login() {
     eventually("alice is dropped on the host she has left", || {
         has_nothing(&a, "alice").then_some(())
     });
+    let said = "alice: list index evicted: another host has had him since";
+    eventually("it is said", || (log_lines(&a, said) == 1).then_some(()));
     // All others are looked at between two looks at carol, who is the one unused for longest.
     let rounds = log_lines(&a, "carol: compared: Ours");
     eventually("a whole round", || {

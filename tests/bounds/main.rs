@@ -125,6 +125,8 @@ fn ten_thousand_users_pass_through_the_room_of_a_thousand() {
     site.wait_no_sessions();
     let log = site.mount.log();
     assert!(!log.contains("refused") && !log.contains("cannot"), "{log}");
+    let why = ": list index evicted: max_bytes= or max_users= is near";
+    assert!(log.matches(why).count() >= 60, "{log}");
 }
 
 /// Everybody else is idle, and the order in which they were here is known to the next worker too.
