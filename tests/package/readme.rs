@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rustix::pipe::{PipeFlags, pipe_with};
+
 use crate::guest::{Guest, Session, put};
 use crate::printed::{self, README, block, commands, step};
 use crate::script;
@@ -164,8 +166,8 @@ impl Newcomer {
             true => self.guest.command_with_network(&args),
             false => self.guest.command(&args),
         };
-        let (yes, mut answer) = std::io::pipe().expect("a pipe");
-        std::io::Write::write_all(&mut answer, b"y\n").expect("an answer");
+        let (yes, answer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+        rustix::io::write(&answer, b"y\n").expect("an answer");
         drop(answer);
         let output = process::output(shell.stdin(yes), PATIENCE);
         let output = output.unwrap_or_else(|| panic!("{command} hangs"));
