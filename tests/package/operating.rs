@@ -216,7 +216,8 @@ fn by_the_unit(host: &mut Newcomer, seen: &[String]) {
     host.run("systemctl reload listindexfs@main");
     assert_eq!(host.sees(USER), seen, "after a reload");
     host.run("systemctl restart listindexfs@main");
-    host.sh("systemctl is-active dovecot");
+    // Dovecot is restarted with it, but systemctl waits for the one it was asked for.
+    host.sh("until systemctl is-active dovecot; do sleep 0.1; done");
     assert_eq!(host.sees(USER), seen, "after a restart");
     host.run("systemctl stop listindexfs@main");
     let undo = "systemctl disable --now listindexfs@main && cp /root/fstab /etc/fstab && rm -r /etc/listindexfs \
