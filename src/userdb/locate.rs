@@ -12,11 +12,29 @@ use crate::index::dir::{Base, IndexPath};
 use crate::options::Index;
 use crate::template::{ExpandError, IndexTemplate, User, home_names};
 
+/// No path is longer, bytes. What is remembered of each user is bounded by it too.
+const PATH_MAX: usize = 4096;
+
 /// Where the user's INDEX is.
 ///
 /// # Errors
 /// When the reply does not tell it, or no path that is safe to use.
 pub fn locate(index: &Index, user: &User, fields: &Fields) -> Result<IndexPath, Error> {
+    let all = [
+        &fields.home,
+        &fields.mail,
+        &fields.mail_path,
+        &fields.mail_index_path,
+    ];
+    if all
+        .into_iter()
+        .flatten()
+        .any(|value| value.len() > PATH_MAX)
+    {
+        return Err(Error::BadPath(
+            "userdb gives what is longer than any path".to_owned(),
+        ));
+    }
     match index {
         Index::Template(template) => by_template(template, user, fields),
         Index::Userdb => by_reply(fields),
@@ -224,6 +242,13 @@ mod tests {
     ) {
         let error = by_userdb(&fields(home, mail)).expect_err(mail).to_string();
         assert!(error.contains(why), "{error}");
+    }
+
+    #[test]
+    fn what_is_longer_than_any_path_is_not_kept() {
+        let long = format!("mdbox:/{}", "x/".repeat(PATH_MAX));
+        let error = by_userdb(&fields("/h/a", &long)).expect_err("too long");
+        assert!(error.to_string().len() < 100, "{error}");
     }
 
     #[rstest]

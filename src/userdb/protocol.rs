@@ -13,6 +13,9 @@ const REQUEST_MAX: usize = 1024;
 /// No reply is longer, bytes: it holds a user's settings.
 pub const REPLY_MAX: usize = 64 << 10;
 
+/// More of a reason is not told, characters.
+const REASON_MAX: usize = 200;
+
 /// What userdb says of a user, as far as it tells where his INDEX is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fields {
@@ -74,7 +77,9 @@ pub fn parse(line: &[u8]) -> Option<Line> {
         b"NOTFOUND" => Answer::NotFound,
         b"FAIL" => {
             let reason = fields.find_map(|field| field.strip_prefix(b"reason="));
-            Answer::Failed(String::from_utf8_lossy(&unescape(reason.unwrap_or_default())).into())
+            let reason = unescape(reason.unwrap_or_default());
+            let reason = String::from_utf8_lossy(&reason);
+            Answer::Failed(reason.chars().take(REASON_MAX).collect())
         }
         // The name may be another than was asked for: auth brings it into its own form.
         _ => Answer::User(fields_of(fields.skip(1))),
@@ -216,6 +221,13 @@ mod tests {
     fn failures_have_reasons_or_none(#[case] line: &[u8], #[case] reason: &str) {
         let failed = Answer::Failed(reason.to_owned());
         assert_eq!(parse(line), Some(Line::Answer(9, failed)));
+    }
+
+    #[test]
+    fn a_long_reason_is_cut_off() {
+        let line = [b"FAIL\t9\treason=".to_vec(), "ä".repeat(20_000).into()].concat();
+        let failed = Answer::Failed("ä".repeat(REASON_MAX));
+        assert_eq!(parse(&line), Some(Line::Answer(9, failed)));
     }
 
     #[rstest]

@@ -17,6 +17,8 @@ use super::{Ask, Shared};
 
 /// So many requests are in flight at most; what else is asked waits here.
 const WINDOW: usize = 512;
+/// So often it is read before what is due is seen to.
+const READS: usize = 4;
 /// With nothing to ask for so long the connection is closed: while there is one, an auth that is to end at a reload or at
 /// Dovecot's end goes on, and complains then.
 const IDLE: Duration = Duration::from_millis(200);
@@ -295,7 +297,8 @@ impl Connection {
 
     fn read(&mut self, shared: &Shared) -> Result<(), End> {
         let mut buffer = [0; 16 << 10];
-        loop {
+        // Whoever never ends keeps nobody waiting for more than his time.
+        for _ in 0..READS {
             match rustix::io::read(&self.socket, &mut buffer) {
                 Ok(0) => return Err(End::Closed),
                 Ok(length) => self.input.extend_from_slice(&buffer[..length]),
@@ -305,6 +308,7 @@ impl Connection {
             }
             self.lines(shared)?;
         }
+        Ok(())
     }
 
     fn lines(&mut self, shared: &Shared) -> Result<(), End> {
@@ -347,5 +351,41 @@ fn timespec(time: Duration) -> Timespec {
         tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         // Rounded up, so as not to wake up for nothing a moment before the time.
         tv_nsec: (time.subsec_nanos() + 999_999).min(999_999_999).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{EventfdFlags, eventfd};
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    /// Else whoever waits for it would wait for as long as it goes on.
+    #[test]
+    fn a_server_that_never_ends_is_left_now_and_then() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a pair");
+        for end in [&ours, &theirs] {
+            end.set_nonblocking(true).expect("set");
+        }
+        while theirs.write(&[b'\n'; 4096]).is_ok() {}
+        let mut connection = Connection {
+            socket: ours.into(),
+            out: Vec::new(),
+            input: Vec::new(),
+            in_flight: BTreeMap::new(),
+            next: 1,
+            heard: None,
+            greeted: true,
+        };
+        let shared = Shared {
+            socket: "/auth".into(),
+            patience: GAP,
+            inbox: Default::default(),
+            wake: eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd"),
+        };
+        assert!(connection.read(&shared).is_ok());
+        let mut more = [0];
+        assert_eq!(rustix::io::read(&connection.socket, &mut more), Ok(1));
     }
 }
