@@ -31,7 +31,8 @@ pub struct Pools {
 /// The threads of one mount.
 pub struct Pool {
     stats: Arc<Stats>,
-    slot: Slot,
+    /// Where it is counted; those that wait for no server are not.
+    slot: Option<Slot>,
     mount: PathBuf,
     queue: Mutex<Queue>,
     work: Condvar,
@@ -90,7 +91,7 @@ impl Pools {
         if !pool.silent.swap(true, Ordering::AcqRel) {
             self.silent.fetch_add(1, Ordering::AcqRel);
             pool.count(Field::Silences);
-            (pool.stats).nfs_set(pool.slot, Field::SilentSince, stats::now());
+            pool.set(Field::SilentSince, stats::now());
         }
     }
 
@@ -109,20 +110,29 @@ impl Pools {
         let was_silent = pool.silent.swap(false, Ordering::AcqRel);
         was_silent.then(|| {
             self.silent.fetch_sub(1, Ordering::AcqRel);
-            pool.stats.nfs_set(pool.slot, Field::SilentSince, 0);
+            pool.set(Field::SilentSince, 0);
             pool
         })
     }
 
     /// The threads of the mount at `mount`.
     pub fn of(&self, mount: PathBuf) -> Arc<Pool> {
+        self.named(mount, true)
+    }
+
+    /// Threads for those who wait for no server, by a name of their own. No NFS mount is told of by that.
+    pub fn aside(&self, name: PathBuf) -> Arc<Pool> {
+        self.named(name, false)
+    }
+
+    fn named(&self, mount: PathBuf, told: bool) -> Arc<Pool> {
         let mut pools = self.pools.lock();
         if let Some(pool) = pools.get(&mount) {
             return Arc::clone(pool);
         }
         let pool = Arc::new(Pool {
             stats: Arc::clone(&self.stats),
-            slot: self.stats.nfs(&mount.to_string_lossy()),
+            slot: told.then(|| self.stats.nfs(&mount.to_string_lossy())),
             mount: mount.clone(),
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -164,11 +174,21 @@ impl Pool {
     }
 
     fn count(&self, field: Field) {
-        self.stats.nfs_add(self.slot, field, 1);
+        if let Some(slot) = self.slot {
+            self.stats.nfs_add(slot, field, 1);
+        }
     }
 
     fn discount(&self, field: Field) {
-        self.stats.nfs_sub(self.slot, field, 1);
+        if let Some(slot) = self.slot {
+            self.stats.nfs_sub(slot, field, 1);
+        }
+    }
+
+    fn set(&self, field: Field, to: u64) {
+        if let Some(slot) = self.slot {
+            self.stats.nfs_set(slot, field, to);
+        }
     }
 
     fn work(&self, job: impl FnOnce()) {
@@ -289,6 +309,18 @@ mod tests {
         pools.answers(|| Arc::clone(&pool));
         assert_eq!((now(Field::SilentSince), now(Field::Silences)), (0, 1));
         assert_eq!(stats.read().nfs[0].mount, "/nfs");
+    }
+
+    #[test]
+    fn threads_that_wait_for_no_server_are_no_nfs_mount() {
+        let stats = Arc::new(Stats::default());
+        let pools = Pools::new(Arc::clone(&stats));
+        let (done, finished) = mpsc::channel();
+        pools
+            .aside("/run/auth".into())
+            .run(move || done.send(()).unwrap());
+        finished.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(stats.read().nfs, []);
     }
 
     #[test]

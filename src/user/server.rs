@@ -109,7 +109,7 @@ impl Gate {
         let Ok(at) = self.index_path(state) else {
             // There is no server to wait for.
             let none = self.userdb.as_ref().map_or(Path::new("/"), |u| u.socket());
-            return self.pools.of(none.to_owned());
+            return self.pools.aside(none.to_owned());
         };
         let mut known = state.server.threads.lock();
         match (&*known, &version) {
