@@ -137,6 +137,23 @@ fn nor_is_who_was_refused_by_a_daemon_that_dies() {
     }
 }
 
+/// The mount ends while a session is open that was refused, and before its host has warned of the stock log that lacks what it
+/// wrote. The next mount does.
+#[test]
+fn nor_is_who_was_refused_when_the_mount_ends() {
+    let acts = [
+        Act::Login(0),
+        Act::StockSession,
+        Act::RefusedLogin(0),
+        Act::Write(0),
+        Act::Remount(0),
+        Act::Login(1),
+        Act::Login(0),
+        Act::Login(1),
+    ];
+    found(Rules::MIGRATING, &acts);
+}
+
 #[test]
 fn a_crash_at_every_step_of_a_migration() {
     for step in Step::ALL {

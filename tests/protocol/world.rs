@@ -352,7 +352,17 @@ impl World {
         true
     }
 
-    /// The daemon has died before it could say what sessions changed that it refused. If a stock backend has left a list
+    /// Whether .lasthost warns of what a stock backend has left, if it has.
+    fn is_warned_of_stock_log(&self) -> bool {
+        let lasthost = fs::read(self.index().join(LASTHOST)).unwrap_or_default();
+        let lasthost = LastHost::parse(&lasthost);
+        let log = stock_log(&self.index()).metadata();
+        log.map_or(true, |log| {
+            lasthost.is_some_and(|lasthost| lasthost.stale.contains(&log.ino()))
+        })
+    }
+
+    /// The daemon has ended before it could say what sessions changed that it refused. If a stock backend has left a list
     /// index, another host fetches it without that, until this host has been logged in to again.
     fn lose_word_of_refused(&mut self, host: usize) {
         if self.stock_content().is_none() {
@@ -401,6 +411,9 @@ impl World {
     /// The mount ends and begins again; with it go the host's sessions, as the unit restarts Dovecot.
     fn remount(&mut self, host: usize) {
         self.host(host).stop();
+        if !self.is_warned_of_stock_log() {
+            self.lose_word_of_refused(host);
+        }
         let (gone, stay) = std::mem::take(&mut self.sessions)
             .into_iter()
             .partition(|s| s.host == host);
