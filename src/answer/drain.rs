@@ -9,8 +9,6 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use log::Level;
-
 use super::{PERIOD, Worker, wait_for_the_walk};
 use crate::control::drain::{Drain, Drained, Left, NAMED, PROCESSES, Process, Why};
 use crate::control::protocol::Answer;
@@ -19,7 +17,6 @@ use crate::store::Node;
 use crate::store::usage::{Kept, Stamp};
 use crate::template::User;
 use crate::user::clean::{Cleaned, Keepers};
-use crate::user::gate::Gate;
 use crate::user::giving::Given;
 use crate::user::told::Reason;
 
@@ -262,14 +259,14 @@ impl Run<'_> {
         let some = arrived.is_some();
         arrived
             .into_iter()
-            .for_each(|arrived| state.arrive(arrived, &self.worker.gate));
+            .for_each(|arrived| state.arrive(arrived));
         self.tell(state)?;
         Ok(some)
     }
 
     fn tell(&mut self, state: &mut State) -> io::Result<()> {
         while let Ok(arrived) = state.arrivals.try_recv() {
-            state.arrive(arrived, &self.worker.gate);
+            state.arrive(arrived);
         }
         match state.told.elapsed() >= PERIOD {
             true => self.say(state),
@@ -321,7 +318,7 @@ impl Run<'_> {
 }
 
 impl State {
-    fn arrive(&mut self, arrived: Arrived, gate: &Gate) {
+    fn arrive(&mut self, arrived: Arrived) {
         let Arrived {
             user,
             dir,
@@ -346,16 +343,12 @@ impl State {
             }
             Some(Given::Lost(e)) => {
                 step.lost += 1;
-                let line = format!("list index dropped, as it cannot be given back: {e}");
-                gate.happened(Level::Warn, "lost", &user, &line);
                 let why = e.to_string();
                 Why::Lost { why }
             }
             Some(Given::Kept(e)) => {
                 step.kept += 1;
                 self.kept.insert(dir);
-                let line = format!("list index stays, as it cannot be given back: {e}");
-                gate.happened(Level::Warn, "kept", &user, &line);
                 let why = e.to_string();
                 Why::Kept { why }
             }

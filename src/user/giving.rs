@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
+use log::Level;
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
 
 use super::fence::put_nobody;
@@ -86,21 +87,34 @@ impl Gate {
     /// Moves an idle user's list index to INDEX, with the rights of its owner. Waits for NFS.
     pub fn give_back(self: &Arc<Self>, user: &User) -> Given {
         let given = self.while_idle(user, |state| Ok(self.give_back_alone(state)));
-        if let Ok(Some(Ok(Given::Back(_) | Given::Dropped(_) | Given::Lost(_)))) = &given {
-            self.stats.count(Cell::EvictedGivenBack);
-        }
-        match &given {
-            Ok(Some(Ok(Given::Back(_)))) => {
-                let line = "list index given back to INDEX";
-                self.happened(log::Level::Info, "given back", user, line);
-            }
-            Ok(Some(Ok(Given::Dropped(_)))) => self.evicted(user, Reason::NotGivenBack),
-            _ => {}
-        }
-        match given {
+        let given = match given {
             Ok(Some(given)) => given.unwrap_or_else(Given::Kept),
             Ok(None) => Given::Busy,
             Err(e) => Given::Kept(Trouble::backing("use his directory")(e)),
+        };
+        self.gave_back(user, &given);
+        given
+    }
+
+    /// Counts and tells what became of him.
+    fn gave_back(&self, user: &User, given: &Given) {
+        match given {
+            Given::Back(_) => {
+                self.stats.count(Cell::EvictedGivenBack);
+                let line = "list index given back to INDEX";
+                self.happened(Level::Info, "given back", user, line);
+            }
+            Given::Dropped(_) => self.evicted(user, Reason::NotGivenBack),
+            Given::Lost(e) => {
+                self.stats.count(Cell::EvictedGivenBack);
+                let line = format!("list index dropped, as it cannot be given back: {e}");
+                self.happened(Level::Warn, "lost", user, &line);
+            }
+            Given::Kept(e) => {
+                let line = format!("list index stays, as it cannot be given back: {e}");
+                self.happened(Level::Warn, "kept", user, &line);
+            }
+            Given::Busy | Given::Nothing => {}
         }
     }
 

@@ -31,15 +31,15 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Where it is counted; what gives back counts by itself.
-    fn cell(self) -> Option<Cell> {
+    /// Where it is counted.
+    fn cell(self) -> Cell {
         match self {
-            Reason::Bounds => Some(Cell::EvictedBounds),
-            Reason::Full => Some(Cell::EvictedFull),
-            Reason::Age => Some(Cell::EvictedAge),
-            Reason::Moved => Some(Cell::EvictedMoved),
-            Reason::Clean | Reason::Drain => Some(Cell::EvictedClean),
-            Reason::NotGivenBack => None,
+            Reason::Bounds => Cell::EvictedBounds,
+            Reason::Full => Cell::EvictedFull,
+            Reason::Age => Cell::EvictedAge,
+            Reason::Moved => Cell::EvictedMoved,
+            Reason::Clean | Reason::Drain => Cell::EvictedClean,
+            Reason::NotGivenBack => Cell::EvictedGivenBack,
         }
     }
 
@@ -60,9 +60,7 @@ impl Reason {
 impl Gate {
     /// What lay here of an idle user has gone.
     pub(super) fn evicted(&self, user: &User, why: Reason) {
-        if let Some(cell) = why.cell() {
-            self.stats.count(cell);
-        }
+        self.stats.count(why.cell());
         let age = self.config.bounds.max_age.unwrap_or_default();
         let text = match why {
             Reason::Bounds => "max_bytes= or max_users= is near".to_owned(),
@@ -80,7 +78,7 @@ impl Gate {
     }
 
     /// Something that becomes of many users at once.
-    pub fn happened(&self, level: Level, kind: &'static str, user: &User, what: &str) {
+    pub(super) fn happened(&self, level: Level, kind: &'static str, user: &User, what: &str) {
         let line = format!("{user}: {what}");
         self.limit.some(level, b"", (kind, OF_ALL), &line);
     }
