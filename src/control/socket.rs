@@ -144,16 +144,24 @@ fn serve(
     client.say(&answer)
 }
 
+/// How long it is until then: how long one read or write may wait where all together have a bound.
+///
+/// # Errors
+/// `TimedOut` when that is past.
+pub fn left(until: Instant) -> io::Result<Duration> {
+    let left = until.saturating_duration_since(Instant::now());
+    match left.is_zero() {
+        true => Err(io::ErrorKind::TimedOut.into()),
+        false => Ok(left),
+    }
+}
+
 /// A line without its end, or what was written before the end of all, within `patience` in all.
 fn read_line(client: &mut UnixStream, patience: Duration) -> io::Result<Vec<u8>> {
     let until = Instant::now() + patience;
     let (mut line, mut bytes) = (Vec::new(), [0; 4096]);
     while line.len() <= LONGEST_REQUEST {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        client.set_read_timeout(Some(left))?;
+        client.set_read_timeout(Some(left(until)?))?;
         let read = client.read(&mut bytes)?;
         let end = bytes[..read].iter().position(|byte| *byte == b'\n');
         line.extend_from_slice(&bytes[..end.unwrap_or(read)]);

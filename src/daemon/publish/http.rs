@@ -10,7 +10,7 @@ use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
 use super::Told;
-use crate::control::socket::take_clients;
+use crate::control::socket::{left, take_clients};
 use crate::stats::exposition::CONTENT_TYPE;
 
 /// So many are answered at a time; one more finds the connection closed.
@@ -62,11 +62,7 @@ fn read_head(client: &mut TcpStream, patience: Duration) -> io::Result<Vec<u8>> 
     let until = Instant::now() + patience;
     let (mut head, mut bytes) = (Vec::new(), [0; 1024]);
     while head.len() < LONGEST && !ends(&head) {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        client.set_read_timeout(Some(left))?;
+        client.set_read_timeout(Some(left(until)?))?;
         match client.read(&mut bytes)? {
             0 => break,
             read => head.extend_from_slice(&bytes[..read]),
@@ -79,11 +75,7 @@ fn read_head(client: &mut TcpStream, patience: Duration) -> io::Result<Vec<u8>> 
 fn say(client: &mut TcpStream, mut rest: &[u8], patience: Duration) -> io::Result<()> {
     let until = Instant::now() + patience;
     while !rest.is_empty() {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(io::ErrorKind::TimedOut.into());
-        }
-        client.set_write_timeout(Some(left))?;
+        client.set_write_timeout(Some(left(until)?))?;
         match client.write(rest)? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             written => rest = &rest[written..],
