@@ -3,7 +3,7 @@
 use std::cell;
 use std::sync::Arc;
 
-use super::decide::{Claim, Decision, Seen, decide};
+use super::decide::{Decision, decide};
 use super::directory::Taken;
 use super::flaps::From;
 use super::gate::Gate;
@@ -16,7 +16,7 @@ use super::{claim, fence, local, pull};
 use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::index::dir::IndexDir;
-use crate::index::lasthost::{Identity, LastHost};
+use crate::index::lasthost::Identity;
 use crate::stats;
 
 /// How often a run starts over when another host claims the user meanwhile.
@@ -162,16 +162,7 @@ impl<'a> Flight<'a> {
             }
             Err(holders) => {
                 self.gate.haunt(self.state, &mut self.state.lock(), holders);
-                self.drain(
-                    view,
-                    matches!(
-                        view.seen,
-                        Seen::Index {
-                            claim: Claim::Foreign,
-                            ..
-                        }
-                    ),
-                )
+                self.drain(view, view.is_foreign())
             }
         }
     }
@@ -187,7 +178,7 @@ impl<'a> Flight<'a> {
 
     fn claim(&self, dir: &IndexDir, stale: Vec<u64>, from: &From) -> Result<Identity, Trouble> {
         let host = &self.gate.config.host;
-        let ours = LastHost::claim(host, self.gate.instance).warning_of(stale);
+        let ours = self.gate.own_claim().warning_of(stale);
         let claim = claim::put(dir, host, &ours, &self.gate.on_step)?;
         let line = format!("claimed for {host}, {from}");
         self.gate.did(&self.state.user, "claimed", &line);
@@ -210,16 +201,9 @@ impl<'a> Flight<'a> {
     /// From whom he is claimed. Where .lasthost has not been read it is only for one who is claimed again and again: a login
     /// is not to wait for what is said in the log.
     fn taken_from(&self, view: &View, dir: &IndexDir) -> From {
-        let foreign = matches!(
-            view.seen,
-            Seen::Index {
-                claim: Claim::Foreign,
-                ..
-            }
-        );
-        let ours = LastHost::claim(&self.gate.config.host, self.gate.instance);
+        let ours = self.gate.own_claim();
         match (&view.owner, &view.record, view.lasthost) {
-            _ if !foreign => From::Us,
+            _ if !view.is_foreign() => From::Us,
             (Some(owner), ..) => From::of(owner, &ours),
             (None, Some(_), Some(_)) if self.gate.flaps.is_notable(&self.state.user) => {
                 // It is told of without a name where that fails.
@@ -282,13 +266,7 @@ impl<'a> Flight<'a> {
             pull::delete(gate, dir, &sources, claim, &there)?;
             self.migrated("list index dropped on INDEX: it is not wanted without migrate");
         }
-        let line = match (pulled.len(), there.len()) {
-            (0, _) => "list index dropped on INDEX: it lacks what a refused session changed",
-            (some, all) if some == all => "list index pulled from INDEX",
-            _ => {
-                "list index pulled from INDEX, and dropped there where it lacks what a refused session changed"
-            }
-        };
+        let fetched = pulled.len();
         let record = Record {
             lasthost: claim,
             instance: gate.instance,
@@ -297,7 +275,13 @@ impl<'a> Flight<'a> {
         self.write_record(&record)?;
         if !sources.is_empty() && gate.config.migrate {
             pull::delete(gate, dir, &sources, claim, &there)?;
-            self.migrated(line);
+            self.migrated(match fetched {
+                0 => "list index dropped on INDEX: it lacks what a refused session changed",
+                all if all == there.len() => "list index pulled from INDEX",
+                _ => {
+                    "list index pulled from INDEX, and dropped there where it lacks what a refused session changed"
+                }
+            });
         }
         Ok(())
     }

@@ -62,6 +62,17 @@ impl View {
         })
     }
 
+    /// Whether the user is not this mount's.
+    pub(super) fn is_foreign(&self) -> bool {
+        matches!(
+            self.seen,
+            Seen::Index {
+                claim: Claim::Foreign,
+                ..
+            }
+        )
+    }
+
     pub(super) fn saw(&self, decision: Decision) -> Saw {
         Saw {
             seen: self.seen,
@@ -126,9 +137,8 @@ fn claim_read(
         };
         return Ok((claim, Some(now), None));
     }
-    let ours = LastHost::claim(&gate.config.host, gate.instance);
     match dir.read_lasthost()? {
-        Some((identity, Some(lasthost))) if lasthost.is_by(&ours) => {
+        Some((identity, Some(lasthost))) if lasthost.is_by(&gate.own_claim()) => {
             Ok((Claim::Ours, Some(identity), Some(lasthost)))
         }
         Some((identity, owner)) => Ok((Claim::Foreign, Some(identity), owner)),
