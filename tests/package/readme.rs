@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::guest::{Guest, Session, put};
+use crate::guest::{Guest, Session, put, put_programs};
 use crate::printed::{self, README, block, commands, step};
 use crate::script;
 use crate::support::{DEBIAN, FUSE, ROOT, SYSTEMD, eventually, lacks, process};
@@ -260,14 +260,7 @@ fn source(to: &Path, builds: bool) {
     }
     if !builds {
         let built = to.join("target/release");
-        fs::create_dir_all(&built).expect("mkdir");
-        for program in [
-            env!("CARGO_BIN_EXE_listindexfs"),
-            env!("CARGO_BIN_EXE_listindexctl"),
-        ] {
-            let name = Path::new(program).file_name().expect("a name");
-            fs::copy(program, built.join(name)).expect("a copy");
-        }
+        put_programs(&built);
     }
 }
 

@@ -292,19 +292,23 @@ pub fn put(dir: &Path, path: &str, text: &str) {
     fs::write(path, text).expect("written");
 }
 
-/// What is put over this machine's files.
-fn set_up(over: &Path) {
-    let put = |path: &str, text: &str| put(&over.join("etc"), path, text);
-    let shared = |name: &str| fs::read_to_string(Path::new(SHARED).join(name)).expect(name);
-    let sbin = over.join("usr/local/sbin");
-    fs::create_dir_all(&sbin).expect("mkdir");
+/// Copies the programs that the tests were built with into a directory, which is made.
+pub fn put_programs(dir: &Path) {
+    fs::create_dir_all(dir).expect("mkdir");
     for program in [
         env!("CARGO_BIN_EXE_listindexfs"),
         env!("CARGO_BIN_EXE_listindexctl"),
     ] {
         let name = Path::new(program).file_name().expect("a name");
-        fs::copy(program, sbin.join(name)).expect("a copy");
+        fs::copy(program, dir.join(name)).expect("a copy");
     }
+}
+
+/// What is put over this machine's files.
+fn set_up(over: &Path) {
+    let put = |path: &str, text: &str| put(&over.join("etc"), path, text);
+    let shared = |name: &str| fs::read_to_string(Path::new(SHARED).join(name)).expect(name);
+    put_programs(&over.join("usr/local/sbin"));
     let unit = "systemd/system/listindexfs@.service";
     put(unit, &shared("listindexfs@.service"));
     put(
