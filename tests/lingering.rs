@@ -281,6 +281,82 @@ fn what_a_refused_session_left_behind_wrote_is_heard_of_when_it_ends() {
     assert_heard_of_at_the_end(a, b, &mut model, refused);
 }
 
+/// A host where a session is refused while INDEX cannot be used, and another that the user moves to.
+fn refuse_and_move(lab: &Lab) -> ([Site; 2], Model, Imap) {
+    let (sites, mut model, first) = begin(lab);
+    let [a, b] = &sites;
+    first.logout();
+    a.wait_no_sessions();
+    let index = hashed(&lab.index(), "alice");
+    let trouble = Trouble::begin(&index);
+    let mut refused = a.login("alice");
+    model.assert_matches(&refused.list_status(), "in the refused session");
+    trouble.end();
+    assert_right(b, &mut model, "after the move to B");
+    (sites, model, refused)
+}
+
+/// Its mount ends in order, and it is still there: what it has written by then is known.
+#[test]
+fn what_a_refused_session_wrote_is_heard_of_when_its_mount_ends() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let (mut sites, mut model, mut refused) = refuse_and_move(&lab);
+    for change in CHANGES {
+        model.apply(&op(change), &mut refused);
+    }
+    sites[0].mount.unmount();
+    let [_, b] = &sites;
+    assert_right(b, &mut model, "on B when A is unmounted");
+    refused.logout();
+    assert_served_again(b, &mut model);
+}
+
+/// It ends a moment before, as where Dovecot is stopped first, so that nobody has looked whether it lives.
+#[test]
+fn what_it_wrote_that_ends_just_before_its_mount_is_heard_of() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let (mut sites, mut model, mut refused) = refuse_and_move(&lab);
+    for change in CHANGES {
+        model.apply(&op(change), &mut refused);
+    }
+    refused.logout();
+    sites[0].wait_no_sessions();
+    sites[0].mount.unmount();
+    let [_, b] = &sites;
+    assert_right(b, &mut model, "on B when A is unmounted");
+    assert_served_again(b, &mut model);
+}
+
+/// The last user of a mount that has been detached closes its files, and with that the mount ends: the kernel may not say any more
+/// that they are closed.
+#[test]
+fn what_a_session_left_behind_wrote_is_heard_of_when_it_ends_its_mount() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let (mut sites, mut model, mut left) = begin(&lab);
+    assert_right(&sites[1], &mut model, "after the move to B");
+    for change in CHANGES {
+        model.apply(&op(change), &mut left);
+    }
+    sites[0].mount.detach();
+    left.logout();
+    sites[0].wait_no_sessions();
+    eventually("the daemon has ended", || {
+        sites[0].mount.has_died().then_some(())
+    });
+    let [_, b] = &sites;
+    assert_right(b, &mut model, "on B when A has ended");
+    assert_served_again(b, &mut model);
+}
+
 /// The list index of a user who has not migrated yet lies in INDEX. A refused session does not keep it up to date, so
 /// it must not be pulled afterwards.
 #[test]

@@ -125,10 +125,7 @@ impl Server {
         let gate = Arc::clone(&self.gate);
         let lives = move || gate.journal().note(&Entry::Survived);
         let (outcome, at) = ended(self.session, &self.dev_fuse, lives)?;
-        if !self
-            .gate
-            .wait_quiet(LAST_FENCES.saturating_sub(at.elapsed()))
-        {
+        if !self.gate.end(LAST_FENCES.saturating_sub(at.elapsed())) {
             log::warn!(
                 "not all fences are set: other hosts may not know of the last changes made here"
             );

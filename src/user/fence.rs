@@ -64,6 +64,21 @@ pub fn after_ghost(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result
     }
 }
 
+/// The same when the mount has ended, and nobody will try again: where the list index of a stock backend cannot be dropped,
+/// .lasthost warns of it.
+///
+/// # Errors
+/// As [`after_writer`].
+pub fn at_the_end(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result<(), Trouble> {
+    let Some(dir) = open(gate, state, creds)? else {
+        return Ok(());
+    };
+    set(gate, state, &dir).or_else(|trouble| {
+        let warned = put_nobody(gate, state, &dir);
+        warned.map(drop).map_err(|_| trouble) // which came first
+    })
+}
+
 fn open(gate: &Gate, state: &UserState, creds: &Creds) -> Result<Option<IndexDir>, Trouble> {
     let at = gate.index_path(state)?;
     IndexDir::open(&at, creds, &gate.mounts, &gate.config.index_fs)

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -66,6 +67,8 @@ pub struct Gate {
     pub(super) userdb: Option<Arc<Userdb>>,
     /// When it took over from another worker, if it did.
     took_over: OnceLock<Instant>,
+    /// The mount has ended.
+    pub(super) ended: AtomicBool,
 }
 
 /// What a gate is built from.
@@ -131,6 +134,7 @@ impl Gate {
             journal,
             stats,
             took_over: OnceLock::new(),
+            ended: AtomicBool::new(false),
         });
         Housekeeper::start(&gate)?;
         Ok(gate)
@@ -193,18 +197,6 @@ impl Gate {
     /// Whether nothing waits or runs at the user's gate: no check, and no fence.
     pub fn is_quiet(&self, user: &User) -> bool {
         !self.user(user).lock().is_busy()
-    }
-
-    /// Waits until no run is under way and no fence is due for any user; `false` when that took too long.
-    pub fn wait_quiet(&self, limit: Duration) -> bool {
-        let until = Instant::now() + limit;
-        while !self.users.matching(Inner::is_busy).is_empty() {
-            if Instant::now() >= until {
-                return false;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        true
     }
 
     /// A caller as the process and the rights it is.

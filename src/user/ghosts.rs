@@ -79,6 +79,11 @@ impl BackOff {
         self.until.is_none_or(|until| now >= until)
     }
 
+    /// Whether it has failed and not succeeded since.
+    pub fn has_failed(&self) -> bool {
+        self.until.is_some()
+    }
+
     /// It has failed again.
     pub fn failed(&mut self, now: Instant) {
         self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LAST_PAUSE);

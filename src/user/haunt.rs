@@ -10,9 +10,12 @@ use super::ghosts::{self, BackOff, Ghost, Why};
 use super::local;
 use super::process::{Caller, Process};
 use super::state::{Holder, Inner, UserState};
+use crate::index::Trouble;
 use crate::index::creds::Creds;
 use crate::stats::Cell;
 use crate::template::User;
+
+type Fence = fn(&Gate, &Arc<UserState>, &Creds) -> Result<(), Trouble>;
 
 impl Gate {
     /// A ghost that opens another user's L has closed the list index of the one before.
@@ -42,6 +45,8 @@ impl Gate {
         self.stats.add(Cell::GhostsMarked, more);
         state.note_ghosts(inner);
         inner.void();
+        // Nobody looks at ghosts any more who come to be while the mount ends.
+        inner.queue.lay |= self.has_ended();
         // Under the lock, as is the writing of a record, which looks for ghosts first.
         if let Err(e) = local::mark_haunted(self, &state.user) {
             log::error!("{}: cannot remove the record: {e}", state.user);
@@ -98,17 +103,21 @@ impl Gate {
     }
 
     /// Lays ghosts whose time is over: one stays until its fence is set, with its own rights or with those
-    /// of who asks now. Tells whether the user has any left.
+    /// of who asks now. Tells whether the user has any left. Once the mount has ended those that live are told of too.
     pub(super) fn lay_ghosts(&self, state: &Arc<UserState>, asking: Option<&Creds>) -> bool {
         let ended = state.ended_ghosts(&*self.processes);
+        let (told, fence): (_, Fence) = match self.has_ended() {
+            true => (state.lock().ghosts.clone(), fence::at_the_end),
+            false => (ended.clone(), fence::after_ghost),
+        };
         let mut tried: Vec<&Creds> = Vec::new();
-        let rights = ended.iter().map(|ghost| &*ghost.creds);
-        for creds in rights.chain(asking.filter(|_| !ended.is_empty())) {
+        let rights = told.iter().map(|ghost| &*ghost.creds);
+        for creds in rights.chain(asking.filter(|_| !told.is_empty())) {
             if tried.contains(&creds) {
                 continue;
             }
             tried.push(creds);
-            match fence::after_ghost(self, state, creds) {
+            match fence(self, state, creds) {
                 // Set once, it holds for all that has ended.
                 Ok(()) => return self.forget_ghosts(state, &ended),
                 Err(e) => {
@@ -118,7 +127,7 @@ impl Gate {
             }
         }
         let mut inner = state.lock();
-        if !ended.is_empty() {
+        if !told.is_empty() {
             inner.lay_again.failed(Instant::now());
         }
         !inner.ghosts.is_empty()

@@ -7,6 +7,7 @@ pub mod clean;
 pub mod count;
 pub mod decide;
 pub mod directory;
+mod ending;
 mod evict;
 pub mod fence;
 pub mod flaps;

@@ -289,6 +289,11 @@ impl Inner {
         self.is_busy() || self.has_holders() || !self.ghosts.is_empty()
     }
 
+    /// Whether what there is to tell of ghosts could not be told.
+    pub(super) fn has_failed_to_lay(&self) -> bool {
+        self.lay_again.has_failed()
+    }
+
     /// Forgets ghosts; tells whether any are left.
     pub(super) fn forget_ghosts(&mut self, laid: &[Ghost]) -> bool {
         // One that was refused again meanwhile stays.

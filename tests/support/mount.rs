@@ -219,6 +219,13 @@ impl Mount {
         daemon.iter_mut().for_each(process::reap);
     }
 
+    /// `umount -l`: the mount ends with its last user.
+    pub fn detach(&self) {
+        let mut command = Command::new("umount");
+        let output = process::output(command.arg("-l").arg(&self.how.point), GRACE);
+        assert!(output.is_some_and(|output| output.status.success()));
+    }
+
     fn start(&mut self) {
         let log = fs::OpenOptions::new()
             .create(true)
