@@ -7,7 +7,7 @@ use std::path::Path;
 
 use support::dovecot::hashed;
 use support::model::Op;
-use support::mount::Options;
+use support::mount::{Mount, Options};
 use support::site::LOG;
 use support::{Config, DOVECOT, FUSE, Imap, Lab, Model, ROOT, Site, eventually, lacks, message};
 
@@ -346,15 +346,37 @@ fn what_a_session_left_behind_wrote_is_heard_of_when_it_ends_its_mount() {
     for change in CHANGES {
         model.apply(&op(change), &mut left);
     }
-    sites[0].mount.detach();
+    sites[0].mount.umount("-l");
     left.logout();
     sites[0].wait_no_sessions();
-    eventually("the daemon has ended", || {
-        sites[0].mount.has_died().then_some(())
-    });
+    wait_for_end(&mut sites[0].mount);
     let [_, b] = &sites;
     assert_right(b, &mut model, "on B when A has ended");
     assert_served_again(b, &mut model);
+}
+
+/// `umount -f` takes its files away, and it goes on.
+#[test]
+fn what_a_session_left_behind_wrote_is_heard_of_when_its_mount_is_broken_off() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let (mut sites, mut model, mut left) = begin(&lab);
+    assert_right(&sites[1], &mut model, "after the move to B");
+    for change in CHANGES {
+        model.apply(&op(change), &mut left);
+    }
+    sites[0].mount.umount("-f");
+    wait_for_end(&mut sites[0].mount);
+    let [_, b] = &sites;
+    assert_right(b, &mut model, "on B when A has ended");
+    left.logout();
+    assert_served_again(b, &mut model);
+}
+
+fn wait_for_end(mount: &mut Mount) {
+    eventually("the daemon has ended", || mount.has_died().then_some(()));
 }
 
 /// The list index of a user who has not migrated yet lies in INDEX. A refused session does not keep it up to date, so

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use listindexfs::fs::error::{Result, Stop};
 use listindexfs::fs::{Call, Core, Handle};
@@ -192,6 +193,13 @@ impl Host {
         if !std::mem::replace(&mut self.crash.lock().unwrap().ended, true) {
             self.wait_quiet();
         }
+    }
+
+    /// The mount ends; then as above.
+    pub fn unmount(&self) {
+        let told = self.core.gate().end(Duration::from_secs(3600));
+        assert!(told, "not all fences are set");
+        self.crash.lock().unwrap().ended = true;
     }
 
     /// The next login's daemon dies after this step.

@@ -33,6 +33,7 @@ fn act(rules: Rules) -> impl Strategy<Value = Act> {
         2 => (0..rules.hosts).prop_map(Act::GiveBack),
         1 => (0..rules.hosts, back()).prop_map(|(host, step)| Act::CrashedGiveBack(host, step)),
         1 => (0..rules.hosts).prop_map(Act::Remount),
+        1 => (0..rules.hosts).prop_map(Act::Kill),
         1 => (0..rules.hosts).prop_map(Act::RefusedLogin),
         1 => Just(Act::DeleteUser),
         1 => Just(Act::MakeIndex),
@@ -137,21 +138,63 @@ fn nor_is_who_was_refused_by_a_daemon_that_dies() {
     }
 }
 
-/// The mount ends while a session is open that was refused, and before its host has warned of the stock log that lacks what it
-/// wrote. The next mount does.
-#[test]
-fn nor_is_who_was_refused_when_the_mount_ends() {
-    let acts = [
+/// A session is open that was refused, and its host has not warned of the stock log that lacks what it wrote, when the host's
+/// processes are killed or its mount ends.
+fn refused_beside_a_stock_log(end: Act) -> [Act; 8] {
+    [
         Act::Login(0),
         Act::StockSession,
         Act::RefusedLogin(0),
         Act::Write(0),
-        Act::Remount(0),
+        end,
         Act::Login(1),
         Act::Login(0),
         Act::Login(1),
-    ];
+    ]
+}
+
+/// Killed, they have warned of nothing. The next mount does.
+#[test]
+fn nor_is_who_was_refused_when_all_are_killed() {
+    found(Rules::MIGRATING, &refused_beside_a_stock_log(Act::Kill(0)));
+}
+
+/// The log goes before the worker does.
+#[test]
+fn what_a_refused_session_changed_is_not_pulled_when_its_mount_has_ended() {
+    let acts = refused_beside_a_stock_log(Act::Remount(0));
     found(Rules::MIGRATING, &acts);
+    let mut world = World::new(Rules::MIGRATING);
+    acts[..5].iter().for_each(|act| world.act(act.clone()));
+    assert!(world.stock_content().is_none(), "it lacks what was changed");
+}
+
+/// Another process holds its lock all the time, so it cannot go; .lasthost warns of it.
+#[test]
+fn nor_if_the_log_is_locked_when_the_mount_ends() {
+    let mut world = World::new(Rules::LOCKED);
+    for act in [Act::StockSession, Act::RefusedLogin(1), Act::Write(0)] {
+        world.act(act);
+    }
+    world.remount_while_locked(1);
+    assert!(world.stock_content().is_some(), "it was not locked");
+    world.act(Act::Login(0));
+    world.everybody_goes_and_list_indexes_are_used_again();
+}
+
+/// A session lingers and writes; its mount ends before the kernel has said that its files are closed.
+#[test]
+fn what_a_session_left_behind_changed_is_known_when_its_mount_has_ended() {
+    let acts = [
+        Act::Login(0),
+        Act::Login(1),
+        Act::Write(0),
+        Act::Remount(0),
+        Act::Login(1),
+    ];
+    for rules in [Rules::LINGERING, Rules::THREE_HOSTS, Rules::MIXED] {
+        found(rules, &acts);
+    }
 }
 
 #[test]
@@ -261,7 +304,7 @@ fn nor_after_the_daemon_that_refused_it_has_ended() {
         Act::StockSession,
         Act::RefusedLogin(0),
         Act::Write(0),
-        Act::Remount(0),
+        Act::Kill(0),
         Act::Login(0),
     ];
     found(Rules::MIGRATING, &acts);
@@ -274,7 +317,7 @@ fn nor_when_what_is_left_of_him_is_removed() {
         Act::StockSession,
         Act::RefusedLogin(0),
         Act::Write(0),
-        Act::Remount(0),
+        Act::Kill(0),
         Act::Sweep(0),
         Act::Login(0),
     ];
@@ -287,7 +330,7 @@ fn nor_when_the_user_is_evicted_before_he_comes_back() {
         Act::StockSession,
         Act::RefusedLogin(0),
         Act::Write(0),
-        Act::Remount(0),
+        Act::Kill(0),
         Act::Evict(0),
         Act::Login(0),
     ];

@@ -30,7 +30,10 @@ pub enum Act {
     GiveBack(usize),
     /// The same, and the daemon dies.
     CrashedGiveBack(usize, Step),
+    /// The mount ends in order and begins again.
     Remount(usize),
+    /// Supervisor and worker are killed, and it is mounted again.
+    Kill(usize),
     /// INDEX cannot be used while somebody logs in.
     RefusedLogin(usize),
     /// Another host's process holds INDEX/L while somebody logs in.
@@ -175,6 +178,7 @@ impl World {
             Act::GiveBack(host) => drop(self.give_back(host)),
             Act::CrashedGiveBack(host, step) => drop(self.crashed_give_back(host, step)),
             Act::Remount(host) => self.remount(host),
+            Act::Kill(host) => self.kill(host),
             Act::RefusedLogin(host) => self.refused_login(host),
             Act::LockedLogin(host) => self.locked_login(host),
             Act::DeleteUser => self.delete_user(),
@@ -253,7 +257,7 @@ impl World {
             self.assert_given();
         }
         bury(&self.index());
-        self.remount(host);
+        self.kill(host);
         true
     }
 
@@ -348,7 +352,7 @@ impl World {
         }
         self.processes.end(pid);
         self.lose_word_of_refused(host);
-        self.remount(host);
+        self.kill(host);
         true
     }
 
@@ -408,24 +412,37 @@ impl World {
         self.promised.insert(change);
     }
 
-    /// The mount ends and begins again; with it go the host's sessions, as the unit restarts Dovecot.
+    /// The mount ends in order, when all files are closed, and begins again. Its sessions are still there when it ends: what they
+    /// have changed by then is known. Then they go too, as the unit restarts Dovecot.
     fn remount(&mut self, host: usize) {
+        self.host(host).unmount();
+        for session in self.begin_again(host) {
+            self.promised.extend(session.lingering);
+        }
+    }
+
+    /// All processes of the host are killed and it begins again, as does its Dovecot.
+    fn kill(&mut self, host: usize) {
         self.host(host).stop();
         if !self.is_warned_of_stock_log() {
             self.lose_word_of_refused(host);
         }
-        let (gone, stay) = std::mem::take(&mut self.sessions)
-            .into_iter()
-            .partition(|s| s.host == host);
-        self.sessions = stay;
-        let gone: Vec<Session> = gone;
-        for session in gone {
-            self.processes.end(session.pid);
+        for session in self.begin_again(host) {
             if session.open.is_none() {
                 self.unlaid[host].extend(session.lingering);
             }
         }
+    }
+
+    /// Gives the sessions that have gone.
+    fn begin_again(&mut self, host: usize) -> Vec<Session> {
+        let (gone, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sessions)
+            .into_iter()
+            .partition(|s| s.host == host);
+        self.sessions = stay;
+        gone.iter().for_each(|s| self.processes.end(s.pid));
         self.hosts[host] = self.hosts[host].take().map(Host::again);
+        gone
     }
 
     fn refused_login(&mut self, host: usize) {
@@ -448,9 +465,18 @@ impl World {
     }
 
     fn locked_login(&mut self, host: usize) {
+        self.while_locked(|world| world.login(host));
+    }
+
+    /// What was changed beside INDEX/L, which cannot be dropped, is promised too.
+    pub fn remount_while_locked(&mut self, host: usize) {
+        self.while_locked(|world| world.remount(host));
+    }
+
+    fn while_locked(&mut self, act: impl FnOnce(&mut Self)) {
         let lock = stock_log(&self.index()).with_extension("log.lock");
         fs::write(&lock, "1:elsewhere").unwrap();
-        self.login(host);
+        act(self);
         fs::remove_file(&lock).unwrap();
     }
 

@@ -219,11 +219,11 @@ impl Mount {
         daemon.iter_mut().for_each(process::reap);
     }
 
-    /// `umount -l`: the mount ends with its last user.
-    pub fn detach(&self) {
+    /// `umount` as an operator gives it, who does not wait for the daemon's end.
+    pub fn umount(&self, flag: &str) {
         let mut command = Command::new("umount");
-        let output = process::output(command.arg("-l").arg(&self.how.point), GRACE);
-        assert!(output.is_some_and(|output| output.status.success()));
+        let done = process::output(command.arg(flag).arg(&self.how.point), GRACE);
+        assert!(done.is_some(), "umount {flag} hangs");
     }
 
     fn start(&mut self) {
