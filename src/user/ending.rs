@@ -9,7 +9,6 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::gate::Gate;
-use super::ghosts::Ghost;
 use super::state::{Inner, UserState};
 
 /// How often it is looked whether all is done.
@@ -43,15 +42,15 @@ impl Gate {
 
     /// Who lives on goes on without its files.
     fn close_all(&self, state: &UserState, inner: &mut Inner) {
-        let holders = std::mem::take(&mut inner.holders).into_values();
-        let (live, _): (Vec<Ghost>, Vec<Ghost>) = (holders)
-            .inspect(|holder| {
-                if holder.wrote {
-                    inner.queue.writers.push(holder.clone());
-                }
-            })
-            .map(|holder| holder.as_ghost())
-            .partition(|ghost| self.processes.alive(ghost.process));
+        let mut live = Vec::new();
+        for (_, holder) in std::mem::take(&mut inner.holders) {
+            if self.processes.alive(holder.process) {
+                live.push(holder.as_ghost());
+            }
+            if holder.wrote {
+                inner.queue.writers.push(holder);
+            }
+        }
         if !live.is_empty() {
             self.haunt(state, inner, live);
         }

@@ -38,6 +38,7 @@ pub enum Act {
     GiveBack(usize),
     Die(usize),
     Mount(usize),
+    Unmount(usize),
     StockSession,
     /// With sessions that stay.
     StockLogin,
@@ -117,9 +118,6 @@ impl Protocol {
         if host.down {
             return acts.push(Act::Mount(h));
         }
-        if self.free_slot(s).is_some() && self.may_go_to(s, Some(h)) {
-            acts.push(Act::Login(h));
-        }
         if rules.down {
             acts.push(Act::Die(h));
         }
@@ -127,6 +125,15 @@ impl Protocol {
             acts.push(Act::Mount(h));
         }
         self.run_acts(s, h, acts);
+        if host.ending {
+            return;
+        }
+        if self.free_slot(s).is_some() && self.may_go_to(s, Some(h)) {
+            acts.push(Act::Login(h));
+        }
+        if self.may_unmount(s, h) {
+            acts.push(Act::Unmount(h));
+        }
         let quiet = host.run.at == At::Idle && !self.is_due(s, h);
         let something = host.place != Place::Nothing || host.local.is_some();
         if rules.evict && quiet && something && !s.has_holders(h) && !s.has_ghosts(h) {
@@ -148,7 +155,12 @@ impl Protocol {
         }
         let puts = matches!(
             run.at,
-            At::FencePut(_) | At::BackUndoPut | At::DrainClaim | At::Claim | At::DistrustClaim
+            At::FencePut(_)
+                | At::LastPut
+                | At::BackUndoPut
+                | At::DrainClaim
+                | At::Claim
+                | At::DistrustClaim
         );
         if self.rules.trouble && touches_nfs(run.at) {
             acts.push(Act::Fail(h));
@@ -234,6 +246,7 @@ impl Protocol {
             At::BackUndoPut => self.back_undo_put(s, h),
             At::BackUndo => self.back_undo(s, h),
             At::BackUnlock => self.back_unlock(s, h),
+            At::LastPut => self.last_put(s, h),
             At::EvictTake => self.evict_take(s, h),
             At::EvictPurge => self.evict_purge(s, h),
         }
@@ -242,6 +255,14 @@ impl Protocol {
     /// What an error makes of it.
     fn fail(&self, s: &mut State, h: usize) {
         match s.hosts[h].run.at {
+            At::LastPut => self.fenced(s, h, For::Last, false),
+            At::FenceLock(For::Last)
+            | At::FenceLook(For::Last)
+            | At::FencePut(For::Last)
+            | At::FenceLogAgain(For::Last)
+            | At::FenceClaimAgain(For::Last)
+            | At::FenceRecheck(For::Last)
+            | At::FenceDelete(For::Last) => self.fail_last(s, h),
             At::AfterWriter(whose)
             | At::AfterWriterClaim(whose)
             | At::FenceLock(whose)
@@ -263,7 +284,7 @@ impl Protocol {
     /// What a claim or a fence is about to put.
     fn puts(&self, s: &State, h: usize) -> LastHost {
         match s.hosts[h].run.at {
-            At::FencePut(_) | At::BackUndoPut => self.nobody(s),
+            At::FencePut(_) | At::LastPut | At::BackUndoPut => self.nobody(s),
             _ => self.ours(s, h),
         }
     }
@@ -306,6 +327,7 @@ impl Protocol {
                 self.die(s, h);
                 self.mount(s, h);
             }
+            Act::Unmount(h) => self.unmount(s, h),
             Act::StockSession => self.stock_session(s),
             Act::StockLogin => self.stock_login(s),
             Act::DeleteUser => self.delete_user(s),
@@ -332,7 +354,7 @@ fn may_lack_index(at: At) -> bool {
     matches!(
         at,
         At::AfterWriter(_)
-            | At::FenceLock(For::Ghosts | For::GhostsFirst | For::Word)
+            | At::FenceLock(For::Ghosts | For::GhostsFirst | For::Word | For::Last)
             | At::Attempt
             | At::Record
             | At::LookIndex
@@ -370,7 +392,12 @@ pub fn tell(s: &State, act: Act) -> String {
         | Act::Alike(h) => {
             format!("{}: {act:?} at {:?}", host(h), s.hosts[h].run.at)
         }
-        Act::Lands(h) | Act::Evict(h) | Act::GiveBack(h) | Act::Die(h) | Act::Mount(h) => {
+        Act::Lands(h)
+        | Act::Evict(h)
+        | Act::GiveBack(h)
+        | Act::Die(h)
+        | Act::Mount(h)
+        | Act::Unmount(h) => {
             format!("{}: {act:?}", host(h))
         }
         Act::StockSession | Act::StockLogin | Act::DeleteUser | Act::MakeIndex => {

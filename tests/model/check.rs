@@ -79,7 +79,7 @@ impl Protocol {
         let quiet = s
             .hosts
             .iter()
-            .all(|h| h.run.at == At::Idle && !h.down && h.late.is_none());
+            .all(|h| h.run.at == At::Idle && !h.down && !h.ending && h.late.is_none());
         if !gone || !quiet || s.no_index {
             return true;
         }

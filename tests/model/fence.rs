@@ -170,6 +170,7 @@ impl Protocol {
         let source = s.hosts[host].run.source;
         match self.may_delete(s, host) {
             true if source => s.hosts[host].run.at = At::FenceDelete(whose),
+            false if source && whose == For::Last => self.fail_last(s, host),
             may => self.fenced(s, host, whose, may || !source),
         }
     }
@@ -191,6 +192,10 @@ impl Protocol {
                 s.hosts[host].run.at = At::Attempt;
             }
             For::Ghosts => self.forget_ghosts(s, host, set),
+            For::Last => {
+                self.forget_ghosts(s, host, set);
+                self.told_last(s, host, set);
+            }
             For::GhostsFirst => {
                 self.forget_ghosts(s, host, set);
                 s.hosts[host].run.haunted = s.has_ghosts(host);

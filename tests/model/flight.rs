@@ -16,6 +16,8 @@ impl Protocol {
             let waiting = s.of_mut(host).filter(|x| x.at == Life::Waiting);
             waiting.for_each(|x| x.at = Life::Aboard);
             s.hosts[host].run.at = At::Attempt;
+        } else if s.hosts[host].ending {
+            self.tell_last(s, host);
         } else {
             self.begin_to_lay(s, host, For::Ghosts);
         }
@@ -28,7 +30,7 @@ impl Protocol {
     /// Whether anything waits in the user's queue.
     pub fn is_due(&self, s: &State, host: usize) -> bool {
         let waits = |x: &super::state::Session| x.fence == Fence::Due || x.at == Life::Waiting;
-        s.of(host).any(waits) || self.has_ended_ghosts(s, host)
+        s.hosts[host].ending || s.of(host).any(waits) || self.has_ended_ghosts(s, host)
     }
 
     pub fn attempt(&self, s: &mut State, host: usize) {

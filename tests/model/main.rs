@@ -10,6 +10,7 @@
 mod acts;
 mod canon;
 mod check;
+mod ending;
 mod fence;
 mod flight;
 mod found;
@@ -143,6 +144,49 @@ fn sessions_go_on_without_a_daemon() {
         ..large
     };
     holds(small, large, &["claim", "keep"]);
+}
+
+/// Mounts end in order, and sessions go on.
+/// 7,000 states; large 1 million, 0 s.
+#[test]
+fn mounts_end_and_sessions_go_on() {
+    let large = Rules {
+        unmount: true,
+        ..Rules::PLAIN
+    };
+    let small = Rules {
+        sessions: 1,
+        ..large
+    };
+    holds(small, large, &["claim", "keep"]);
+}
+
+/// 51,000 states; large 0 million, 0 s.
+#[test]
+fn mounts_end_while_users_migrate() {
+    let small = Rules {
+        unmount: true,
+        sessions: 1,
+        ..Rules::MIGRATING
+    };
+    let large = Rules {
+        sessions: 2,
+        ..small
+    };
+    holds(small, large, &["pull", "deleted", "claim"]);
+}
+
+/// 14,000 states; large 0 million, 0 s.
+#[test]
+fn nfs_fails_while_mounts_end() {
+    let large = Rules {
+        unmount: true,
+        trouble: true,
+        sessions: 1,
+        ..Rules::MIGRATING
+    };
+    let small = Rules { hosts: 1, ..large };
+    holds(small, large, &["pull", "deleted", "claim"]);
 }
 
 /// 55,000 states; large 27 million, 430 s.

@@ -25,6 +25,8 @@ pub struct Rules {
     pub remount: bool,
     /// The same, but sessions go on meanwhile.
     pub down: bool,
+    /// A mount ends in order, or its files are taken from who has them open. Sessions go on meanwhile.
+    pub unmount: bool,
     pub evict: bool,
     /// An idle user's list index is given back to INDEX.
     pub give_back: bool,
@@ -68,6 +70,7 @@ impl Rules {
         late: false,
         remount: false,
         down: false,
+        unmount: false,
         evict: false,
         give_back: false,
         refuse: false,
@@ -167,6 +170,12 @@ pub enum Rule {
     WarnOfLogs,
     /// A claim that fails leaves a .lasthost alone that may warn of logs.
     KeepWarnings,
+    /// When a mount ends, who has files open has them no longer.
+    EndCloses,
+    /// And fences are set for ghosts that live.
+    EndFences,
+    /// And where that fails, .lasthost warns of the log.
+    EndWarns,
     /// Word of ghosts outlives a daemon.
     WordSurvives,
     /// A fence looks for INDEX/L again after its claim.

@@ -190,7 +190,8 @@ impl Protocol {
     /// Supervisor and worker die. Who has something open goes on in memory.
     pub fn die(&self, s: &mut State, host: usize) {
         self.drop_run(s, host);
-        s.hosts[host].down = true;
+        (s.hosts[host].down, s.hosts[host].ending) = (true, false);
+        s.refate(Fate::Last(host as u8), Fate::Word(host as u8));
         for n in 0..self.rules.sessions {
             let session = &mut s.sessions[n];
             if usize::from(session.host) != host || session.at == Life::Free {
@@ -289,7 +290,7 @@ impl Protocol {
 }
 
 /// Whether a claim is under way that will not repeat what .lasthost says of INDEX/L.
-fn is_being_claimed(s: &State) -> bool {
+pub fn is_being_claimed(s: &State) -> bool {
     let puts = |at| matches!(at, At::Claim | At::DrainClaim | At::DistrustClaim);
     let claims = |h: &Host| puts(h.run.at) && !h.run.stale;
     let late = |h: &Host| h.late.is_some_and(|late| !late.stale);
@@ -331,6 +332,7 @@ impl Run {
                 | At::BackUndoPut
                 | At::BackUndo
                 | At::BackUnlock
+                | At::LastPut
                 | At::EvictTake
                 | At::EvictPurge
         )

@@ -84,6 +84,8 @@ pub enum By {
 pub struct Host {
     /// Supervisor and worker are dead.
     pub down: bool,
+    /// Its mount has ended, and others are being told.
+    pub ending: bool,
     pub place: Place,
     /// The local L.
     pub local: Option<Changes>,
@@ -199,6 +201,8 @@ pub enum At {
     BackUndoPut,
     BackUndo,
     BackUnlock,
+    /// `fence::at_the_end`, where the fence fails.
+    LastPut,
     /// `Gate::evict`.
     EvictTake,
     EvictPurge,
@@ -217,6 +221,8 @@ pub enum For {
     GhostsFirst,
     /// The word in the record's place, of ghosts of a daemon that died.
     Word,
+    /// All ghosts, when the mount has ended.
+    Last,
 }
 
 /// Why the directory was taken.
@@ -303,6 +309,8 @@ pub enum Fate {
     Session(u8),
     /// With this host's next check: a daemon that has died left word.
     Word(u8),
+    /// When this host, whose mount has ended, has told others.
+    Last(u8),
     /// Never.
     Lost,
 }
