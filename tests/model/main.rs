@@ -147,7 +147,7 @@ fn sessions_go_on_without_a_daemon() {
 }
 
 /// Mounts end in order, and sessions go on.
-/// 7,000 states; large 1 million, 0 s.
+/// 7,000 states; large 1 million, 6 s.
 #[test]
 fn mounts_end_and_sessions_go_on() {
     let large = Rules {
@@ -161,7 +161,7 @@ fn mounts_end_and_sessions_go_on() {
     holds(small, large, &["claim", "keep"]);
 }
 
-/// 51,000 states; large 0 million, 0 s.
+/// 51,000 states; large 29 million, 238 s.
 #[test]
 fn mounts_end_while_users_migrate() {
     let small = Rules {
@@ -176,7 +176,7 @@ fn mounts_end_while_users_migrate() {
     holds(small, large, &["pull", "deleted", "claim"]);
 }
 
-/// 14,000 states; large 0 million, 0 s.
+/// 14,000 states; large 7 million, 61 s.
 #[test]
 fn nfs_fails_while_mounts_end() {
     let large = Rules {
