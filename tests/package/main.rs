@@ -130,7 +130,7 @@ impl Host {
                            /usr/share/zsh/vendor-completions/_listindexctl \
                            /usr/share/fish/vendor_completions.d/listindexctl.fish";
         let doc = "/usr/share/doc/listindexfs";
-        self.sh(&format!("ls -d {man} {completions} {doc}/examples/fstab.sample {doc}/examples/grafana-dashboard.json {doc}/copyright {doc}/changelog.Debian.gz /etc/listindexfs"));
+        self.sh(&format!("ls -d {man} {completions} {doc}/examples/fstab.sample {doc}/examples/grafana-dashboard.json {doc}/copyright {doc}/changelog.gz {doc}/changelog.Debian.gz /etc/listindexfs"));
         assert_eq!(self.sh(&format!("stat -c '%a %U' {POINT}")), "755 root\n");
         // What is documented there is there.
         let complete = "source /usr/share/bash-completion/completions/listindexctl; COMP_WORDS=(listindexctl unm); COMP_CWORD=1
