@@ -1,5 +1,7 @@
 //! The command line of `listindexfs`, which is also the one mount(8) writes.
 
+use std::fmt::Display;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -67,7 +69,7 @@ pub fn main() -> ExitCode {
     match run(&args) {
         Ok(()) => Exit::Success.into(),
         Err(failure) => {
-            eprintln!("listindexfs: {failure}");
+            complain("listindexfs", &failure);
             failure.exit.into()
         }
     }
@@ -122,11 +124,42 @@ pub(crate) fn refuse(program: &str, error: &clap::Error) -> ExitCode {
         error.kind(),
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
     ) {
-        print!("{error}");
-        return Exit::Success.into();
+        return match say(error.to_string().as_bytes()) {
+            Ok(()) => Exit::Success.into(),
+            Err(failure) => {
+                complain(program, &failure);
+                failure.exit.into()
+            }
+        };
     }
-    eprintln!("{program}: {}", one_line(program, &error.to_string()));
+    complain(program, one_line(program, &error.to_string()));
     Exit::Usage.into()
+}
+
+/// Writes all of it to standard output. Who reads, and has seen enough (`| head`), has been told.
+///
+/// # Errors
+/// When it cannot be written otherwise, as where a disk is full.
+pub(crate) fn say(text: &[u8]) -> Result<(), Failure> {
+    told(io::stdout().write_all(text))
+}
+
+/// What became of writing to standard output.
+///
+/// # Errors
+/// As [`say`].
+pub(crate) fn told(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::system(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A line on standard error. Where that takes none there is nobody else to tell.
+pub(crate) fn complain(program: &str, line: impl Display) {
+    let _ = writeln!(io::stderr(), "{program}: {line}");
 }
 
 fn one_line(program: &str, text: &str) -> String {

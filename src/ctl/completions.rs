@@ -1,7 +1,5 @@
 //! What a shell is to complete, made from the command lines themselves: packages have it written at build time.
 
-use std::io::Write as _;
-
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
@@ -30,8 +28,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     let name = command.get_name().to_owned();
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut text);
-    let printed = std::io::stdout().write_all(&text);
-    printed.map_err(|e| Failure::system(format!("standard output: {e}")))?;
+    crate::cli::say(&text)?;
     Ok(Exit::Success)
 }
 

@@ -33,7 +33,7 @@ pub fn metrics(given: Option<&Path>) -> Result<Exit, Failure> {
 /// The last failure is told by who ends the program, those before it here.
 pub fn tell(before: Option<Failure>, now: Failure) -> Option<Failure> {
     if let Some(before) = before {
-        eprintln!("listindexctl: {before}");
+        crate::cli::complain("listindexctl", before);
     }
     Some(now)
 }

@@ -101,7 +101,7 @@ pub fn main() -> ExitCode {
     match run(args.command) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("listindexctl: {failure}");
+            cli::complain("listindexctl", &failure);
             failure.exit.into()
         }
     }
@@ -138,8 +138,7 @@ fn print(lines: &str, all: &impl serde::Serialize, json: bool) -> Result<Exit, F
         true => serde_json::to_string(all).map_err(Failure::system)? + "\n",
         false => lines.to_owned(),
     };
-    let printed = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
-    printed.map_err(|e| Failure::system(format!("standard output: {e}")))?;
+    cli::say(text.as_bytes())?;
     Ok(Exit::Success)
 }
 

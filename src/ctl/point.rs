@@ -86,7 +86,10 @@ pub fn unmount(mount: &Served, within: Duration) -> Result<Exit, Failure> {
     match unmount::in_order(point, within, || mounts::ask(mount) == Asked::Dead) {
         Ok(Users::None) => Ok(Exit::Success),
         Ok(Users::Some) => {
-            eprintln!("listindexctl: {name}: unmounted without its users");
+            let line = format!(
+                "{name}: somebody uses it still: it is unmounted with files open; restart Dovecot after the next mount"
+            );
+            crate::cli::complain("listindexctl", line);
             Ok(Exit::Success)
         }
         // Somebody else was faster.

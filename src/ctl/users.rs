@@ -100,12 +100,8 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         true => report.write_json(&mut out),
         false => report.write_lines(&mut out, Look::of_stdout(), Stamp::now()),
     };
-    match printed.and_then(|()| out.flush()) {
-        // Who reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Exit::Success),
-        Err(error) => Err(Failure::system(format!("standard output: {error}"))),
-        Ok(()) => Ok(Exit::Success),
-    }
+    crate::cli::told(printed.and_then(|()| out.flush()))?;
+    Ok(Exit::Success)
 }
 
 /// All that one worker says, and of how many it could not tell; `None`: it has died before it was done.

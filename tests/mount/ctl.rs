@@ -398,7 +398,10 @@ fn unmount_waits_for_its_users_but_only_so_long() {
     let user = File::open(&rig.mountpoint).expect("open");
     let said = ctl("unmount --within 100ms", &[&rig.mountpoint]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.err.contains("without its users"), "{said:?}");
+    assert!(
+        said.err.contains("it is unmounted with files open"),
+        "{said:?}"
+    );
     assert_eq!(rig.mounts_line(), None);
     drop(user);
     daemon.wait_for_end();
@@ -509,4 +512,39 @@ fn a_mount_that_is_not_roots_is_none_of_ours() {
     }
     let asked = listener.accept().expect_err("nobody is asked");
     assert_eq!(asked.kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// `| head -1`: who reads has seen enough, and there is nobody to tell.
+#[test]
+fn nobody_panics_where_nobody_reads() {
+    for (program, arg, to_stderr) in [
+        (PROGRAM, "--help", false),
+        (PROGRAM, "--version", false),
+        (PROGRAM, "--nonsense", true),
+        (CTL, "--help", false),
+        (CTL, "completions bash", false),
+        (CTL, "nonsense", true),
+    ] {
+        let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(program);
+        command.args(arg.split(' '));
+        match to_stderr {
+            true => command.stderr(writer).stdout(Stdio::null()),
+            false => command.stdout(writer).stderr(Stdio::piped()),
+        };
+        let child = command.spawn().expect("run");
+        drop(command);
+        let output = child.wait_with_output().expect("ended");
+        assert_eq!(
+            output.status.code(),
+            Some(to_stderr.into()),
+            "{program} {arg}"
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            "",
+            "{program} {arg}"
+        );
+    }
 }
