@@ -4,9 +4,10 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::daemon::{self, background};
 use crate::exit::{Exit, Failure};
@@ -132,7 +133,7 @@ pub(crate) fn refuse(program: &str, error: &clap::Error) -> ExitCode {
             }
         };
     }
-    complain(program, one_line(program, &error.to_string()));
+    complain(program, one_line(program, error));
     Exit::Usage.into()
 }
 
@@ -162,12 +163,42 @@ pub(crate) fn complain(program: &str, line: impl Display) {
     let _ = writeln!(io::stderr(), "{program}: {line}");
 }
 
-fn one_line(program: &str, text: &str) -> String {
-    let said = text.split("\n\n").next().unwrap_or(text);
+fn one_line(program: &str, error: &clap::Error) -> String {
+    let help = format!("(see {program} --help)");
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return format!("no command: say what to do, such as {program} status {help}");
+    }
+    let text = error.to_string();
+    let said = text.split("\n\n").next().unwrap_or(&text);
     let words: Vec<_> = said.split_whitespace().collect();
     let said = words.join(" ");
     let said = said.strip_prefix("error: ").unwrap_or(&said);
-    format!("{said} (see {program} --help)")
+    match nearest(error) {
+        Some(nearest) => format!("{said}: did you mean `{nearest}`? {help}"),
+        None => format!("{said} {help}"),
+    }
+}
+
+/// The command, option or word that clap takes for the one that was meant.
+fn nearest(error: &clap::Error) -> Option<&str> {
+    let kinds = [
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedValue,
+    ];
+    match kinds.into_iter().find_map(|kind| error.get(kind))? {
+        ContextValue::String(nearest) => Some(nearest),
+        ContextValue::Strings(all) => all.first().map(String::as_str),
+        _ => None,
+    }
+}
+
+/// A duration on a command line.
+///
+/// # Errors
+/// What to write.
+pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(text).map_err(|_| "write a number and a unit, such as 7d, 12h or 30s")
 }
 
 #[cfg(test)]
@@ -205,7 +236,7 @@ mod tests {
     fn an_error_is_one_line(#[case] args: &[&str], #[case] expected: &str) {
         let line = std::iter::once("listindexfs").chain(args.iter().copied());
         let error = Args::try_parse_from(line).expect_err("refused");
-        let said = one_line("listindexfs", &error.to_string());
+        let said = one_line("listindexfs", &error);
         assert_eq!(said, format!("{expected} (see listindexfs --help)"));
     }
 }

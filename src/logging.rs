@@ -119,8 +119,10 @@ pub fn checked(filter: &str) -> Result<String, String> {
     if filter.len() > LONGEST || filter.chars().any(char::is_control) {
         return Err(format!("must be at most {LONGEST} bytes, and on one line"));
     }
-    let understood = env_filter::Builder::new().try_parse(filter).map(drop);
-    understood.map_err(|error| error.to_string())?;
+    let mut builder = env_filter::Builder::new();
+    builder.try_parse(filter).map_err(|_| {
+        format!("`{filter}` is no filter: write a level, as debug, or MODULE=LEVEL, as listindexfs::user=debug")
+    })?;
     let directives = filter.split('/').next().unwrap_or_default().split(',');
     let mut names_all = false;
     for directive in directives.map(str::trim) {

@@ -306,10 +306,12 @@ impl Run<'_> {
                 continue;
             };
             let here = self.worker.gate.who_keeps(&user);
+            let haunted = || matches!(self.worker.gate.is_haunted(&user), Ok(true));
             let why = match here.is_nobody() {
+                false => busy(here),
+                true if haunted() => Why::Haunted,
                 true if self.wanted.dry_run => continue, // he would go
                 true => Why::Running,
-                false => busy(here),
             };
             let user = user.to_string();
             state.step.users.push(Left { user, why });

@@ -78,6 +78,8 @@ pub enum Why {
     },
     /// A check of his is under way, or he has just come, or the server that holds his INDEX does not answer.
     Running,
+    /// Sessions of an earlier mount were refused or lost their files, which his next login here tells other hosts.
+    Haunted,
     /// His list index was dropped as it could not be given back.
     Lost {
         /// Why.

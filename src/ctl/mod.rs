@@ -85,7 +85,7 @@ enum Command {
     Unmount {
         mountpoint: Option<PathBuf>,
         /// How long its users may keep it
-        #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = humantime::parse_duration)]
+        #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = cli::duration)]
         within: Duration,
     },
     /// Prints what SHELL completes

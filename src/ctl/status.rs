@@ -138,7 +138,7 @@ fn add_figures(facts: &mut Facts, of: &Figures, now: u64) {
     facts.add(
         "users",
         format!(
-            "{}{bound} have a list index here, {} in use, {} open",
+            "{}{bound} have a list index here, {} were here just now, {} open",
             of.users,
             of.users_active,
             count(of.open_files, "file")
@@ -191,7 +191,7 @@ fn hit_rate(of: &Figures) -> String {
     let shared = count(of.shared, "more open");
     match of.hit_rate {
         Some(rate) => format!(
-            "{:.1} % of all looks at INDEX found what is here to be good; {shared} needed none",
+            "{:.1} % of all looks at INDEX found what is here to be good; {shared} needed no look",
             // Never "100 %" while there was one that did not.
             (rate * 1000.0).floor() / 10.0
         ),
@@ -347,12 +347,12 @@ supervisor  pid 7, version 0.1.0, since 1970-01-02T00:00:00Z
 worker      pid 8, version 0.1.0, since 1970-01-02T00:00:00Z
 workers     3 started, 1 died, 1 upgrade
 log         debug, until told otherwise
-users       12345 have a list index here, 312 in use, 641 files open
+users       12345 have a list index here, 312 were here just now, 641 files open
 room        252.0 MiB of 3.2 GiB (7 %)
 sessions    53210 served, 12 refused
 refused     symlink 2, timed_out 10
 hit rate    98.6 % of all looks at INDEX found what is here to be good; 160000
-            more opens needed none
+            more opens needed no look
 outcomes    keep 51999, pull 12, claim 700
 waiting     50 % up to 150 µs, 90 % up to 190 µs, 99 % up to 199 µs
 evicted     age 20, moved 3

@@ -184,6 +184,9 @@ fn state(about: &About) -> String {
     match about.state {
         Activity::Idle => word.to_owned(),
         Activity::InUse => format!("{word}{checking}"),
+        Activity::Haunted if about.ghosts.is_empty() => format!(
+            "{word}: sessions of an earlier mount were refused or lost their files: his next login here begins anew{checking}"
+        ),
         Activity::Haunted => format!(
             "{word}: nobody is given his list index until sessions have ended whose changes it lacks{checking}"
         ),
@@ -201,7 +204,7 @@ fn moment(at: u64, now: Stamp) -> String {
 fn record(record: &Record) -> String {
     match record {
         Record::None => "none of this mount: the next login begins anew".to_owned(),
-        Record::Haunted => "word of sessions that linger, and nothing that is trusted".to_owned(),
+        Record::Haunted => "says that sessions linger: no list index here is believed".to_owned(),
         Record::Accepted { inode, pulled, .. } => {
             let mut text = format!("accepts the .lasthost that is inode {inode}");
             if !pulled.is_empty() {
@@ -282,7 +285,7 @@ list index  12.0 KiB
             dovecot.list.index.log, 2.0 KiB
             and 2 more
 last use    2026-09-21T14:10:00Z, 3 min ago
-record      word of sessions that linger, and nothing that is trusted
+record      says that sessions linger: no list index here is believed
 .lasthost   backend7: another mount's: the next login here begins anew; warns of
             1 stale log
 open files  pid 4711 (imap), uid 5000: 2 files, has written

@@ -120,10 +120,10 @@ pub enum Trouble {
     #[error("sessions from before the user moved or was refused still run (pid {}): end them with `doveadm kick`, or wait", pids(.0))]
     Draining(Vec<u32>),
     /// Another host claimed the user while we worked: the gate starts over.
-    #[error("another host claimed the user meanwhile")]
+    #[error("another host claimed the user meanwhile: send him to one host at a time")]
     Overtaken,
     /// The local half of the work failed.
-    #[error("cannot {what} in the backing: {source}{}", mend(source))]
+    #[error("cannot {what} in the backing: {source}{}", mend_backing(source))]
     Backing {
         /// The step, in words.
         what: &'static str,
@@ -188,8 +188,18 @@ fn mend(e: &io::Error) -> &'static str {
         Some(libc::EDQUOT) => ": raise the user's quota on INDEX",
         Some(libc::ENOSPC) => ": make room there",
         Some(libc::EROFS) => ": mount it read-write",
-        Some(libc::ENOLCK) => ": start locking (rpc.statd) or mount NFS with local_lock=",
+        Some(libc::ENOLCK) => ": start rpc.statd here (NFSv3), or see to the server's locking",
         Some(libc::ESTALE) => ": the NFS server has dropped it, see its exports",
+        _ => "",
+    }
+}
+
+fn mend_backing(e: &io::Error) -> &'static str {
+    match e.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM) => ": see who has changed its owners or modes",
+        Some(libc::EDQUOT) => ": raise max_user_bytes=, or see what fills his directory",
+        Some(libc::ENOSPC) => ": make room there, see df and df -i",
+        Some(libc::EROFS) => ": mount it read-write",
         _ => "",
     }
 }

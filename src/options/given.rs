@@ -72,7 +72,7 @@ impl Given {
         };
         match OWN.into_iter().find(|own| *own == name) {
             Some(name) => self.take_own(name, value),
-            None => self.take_generic(option, name, value),
+            None => self.take_generic(name, value),
         }
     }
 
@@ -84,7 +84,7 @@ impl Given {
         match name {
             "index" => {
                 let text = wanted()?;
-                let index = value::read(name, text, Index::parse)?;
+                let index = value::read(name, whole(name, text)?, Index::parse)?;
                 once(&mut self.index, name, (text.to_owned(), index))
             }
             "userdb" => once(
@@ -94,7 +94,7 @@ impl Given {
             ),
             "layout" => {
                 let text = wanted()?;
-                let layout = value::read(name, text, Layout::parse)?;
+                let layout = value::read(name, whole(name, text)?, Layout::parse)?;
                 once(&mut self.layout, name, (text.to_owned(), layout))
             }
             "prefix" => {
@@ -147,17 +147,14 @@ impl Given {
         }
     }
 
-    fn take_generic(
-        &mut self,
-        option: &str,
-        name: &str,
-        value: Option<&str>,
-    ) -> Result<(), OptionError> {
+    fn take_generic(&mut self, name: &str, value: Option<&str>) -> Result<(), OptionError> {
         if table::is_for_others(name) {
             return Ok(());
         }
         let Some((name, takes_value, meaning)) = table::find(name) else {
-            return Err(self.unknown(option, name));
+            let nearest = value::nearest(name, OWN.into_iter().chain(table::names()));
+            let name = name.to_owned();
+            return Err(OptionError::Unknown { name, nearest });
         };
         match meaning {
             Meaning::Refused(why) => return Err(OptionError::Refused { name, why }),
@@ -169,23 +166,6 @@ impl Given {
         Ok(())
     }
 
-    /// An unknown option is the rest of a template when one was cut off within `%{…}`.
-    fn unknown(&self, option: &str, name: &str) -> OptionError {
-        let cut = |text: &str| match text.rfind("%{") {
-            Some(at) => !text[at..].contains('}') && option.contains('}'),
-            None => false,
-        };
-        if self.index.as_ref().is_some_and(|(text, _)| cut(text)) {
-            return OptionError::Cut { name: "index" };
-        }
-        if self.layout.as_ref().is_some_and(|(text, _)| cut(text)) {
-            return OptionError::Cut { name: "layout" };
-        }
-        let nearest = value::nearest(name, OWN.into_iter().chain(table::names()));
-        let name = name.to_owned();
-        OptionError::Unknown { name, nearest }
-    }
-
     pub(super) fn finish(
         self,
         backing: &Path,
@@ -193,6 +173,13 @@ impl Given {
         hostname: &str,
     ) -> Result<Config, OptionError> {
         let (_, index) = self.index.ok_or(OptionError::NoIndex)?;
+        for (what, path) in [("MOUNTPOINT", mountpoint), ("BACKING", backing)] {
+            let base = index.literal_prefix();
+            if base.is_some_and(|base| base.starts_with(path)) {
+                let (index, path) = (index.as_str().to_owned(), path.to_owned());
+                return Err(OptionError::Within { index, what, path });
+            }
+        }
         let layout = match self.layout {
             Some((_, layout)) => layout,
             None => value::read("layout", DEFAULT_LAYOUT, Layout::parse)?,
@@ -225,6 +212,16 @@ impl Given {
             publish: self.publish.finish(),
             flags: self.flags.0,
         })
+    }
+}
+
+/// A template that ends between the brackets of a filter, as `%{user | substr(0`, was cut off by a comma.
+fn whole<'a>(name: &'static str, text: &'a str) -> Result<&'a str, OptionError> {
+    let last = text.rfind("%{").map_or("", |at| &text[at..]);
+    let open = |sign: char, end: char| last.rfind(sign) > last.rfind(end);
+    match open('(', ')') && !last.contains('}') {
+        true => Err(OptionError::Cut { name }),
+        false => Ok(text),
     }
 }
 

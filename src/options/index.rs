@@ -1,5 +1,6 @@
 //! `index=` and `userdb=`: where INDEX is, and whom to ask for what the user name does not tell.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::OptionError;
@@ -11,6 +12,8 @@ use crate::template::{
 const USERDB: &str = "userdb";
 /// Where Dovecot's auth listens if it is not told otherwise.
 pub const DEFAULT_USERDB: &str = "/run/dovecot/auth-userdb";
+/// So many users' INDEXes are compared: a hash of 16 bits gives two of them the same.
+const NAMES: usize = 512;
 /// `sockaddr_un` has room for so many bytes and a NUL.
 const SOCKET_MAX: usize = 107;
 
@@ -83,7 +86,8 @@ impl Index {
         let pair = |why: String| Err(OptionError::Pair(why));
         match self {
             Index::Template(template) => {
-                check_pair(layout, template).or_else(|error| pair(error.to_string()))
+                check_pair(layout, template).or_else(|error| pair(error.to_string()))?;
+                apart(layout, template)
             }
             Index::Userdb if tells_the_name(layout) => Ok(()),
             Index::Userdb => pair(
@@ -102,6 +106,30 @@ impl Index {
             (false, Some(_)) => Err(OptionError::NotAsked),
         }
     }
+}
+
+/// Whether users have each an INDEX of their own, as some names show: a hash alone gives one to many.
+fn apart(layout: &Layout, index: &IndexTemplate) -> Result<(), OptionError> {
+    if index.needs_home() {
+        return Ok(());
+    }
+    let mut seen = HashMap::new();
+    for number in 0..NAMES {
+        let of = |end: &str| layout.user_named(format!("u{number}{end}").as_bytes());
+        // Not every layout takes a domain, or none.
+        let Ok(user) = of("@example.com").or_else(|_| of("")) else {
+            continue;
+        };
+        let Ok(path) = index.expand(&user) else {
+            continue;
+        };
+        if let Some(first) = seen.insert(path.clone(), user.clone()) {
+            let index = index.as_str().to_owned();
+            let users = [first, user].map(|user| user.to_string());
+            return Err(OptionError::Shared { index, users, path });
+        }
+    }
+    Ok(())
 }
 
 /// Reads `userdb=`.

@@ -158,6 +158,30 @@ pub enum OptionError {
          leave it out, or write index=userdb, or %h in index="
     )]
     NotAsked,
+    /// INDEX would be looked at through the mount itself, or be beside what is kept of it.
+    #[error("index={index}: lies in {what} {path}: index= says where Dovecot's INDEX= is on NFS")]
+    Within {
+        /// As it was written.
+        index: String,
+        /// BACKING or MOUNTPOINT.
+        what: &'static str,
+        /// That.
+        path: PathBuf,
+    },
+    /// Two users would have one INDEX, and one .lasthost.
+    #[error(
+        "index={index}: {} and {} would have the same INDEX, {path}: \
+         put the user name into it, as in /nfs/idx/%2.256Nu/%u",
+        users[0], users[1]
+    )]
+    Shared {
+        /// As it was written.
+        index: String,
+        /// Their names.
+        users: [String; 2],
+        /// INDEX.
+        path: PathBuf,
+    },
     /// The two templates do not fit each other.
     #[error("layout= and index= do not fit each other: {0}")]
     Pair(String),

@@ -171,21 +171,22 @@ fn a_comma_and_a_backslash_within_a_template_are_escaped() {
 )]
 #[case(
     "index_fs=nfs:any",
-    "index_fs=nfs:any: `network` and `any` stand alone"
+    "index_fs=nfs:any: `network` and `any` stand alone: write one of them, or types"
 )]
 #[case("watchdog=900ms", "watchdog=900ms: must be at least 1s")]
 #[case("watchdog=2h", "watchdog=2h: must be at most 1h")]
-#[case("check_timeout=0s", "check_timeout=0s: must be longer than nothing")]
+#[case("watchdog=0s", "watchdog=0s: must be at least 1s")]
+#[case("check_timeout=0s", "check_timeout=0s: must be longer than 0s")]
 #[case("check_timeout=2h", "check_timeout=2h: must be at most 1h")]
 #[case("prefix=a/b", "prefix=a/b: must be a file name, without `/`")]
 #[case("prefix=..", "prefix=..: must be a file name, without `/`")]
 #[case(
     "prefix=.lasthost2",
-    "prefix=.lasthost2: `.lasthost` is a file of listindexfs itself"
+    "prefix=.lasthost2: `.lasthost` is a file of listindexfs itself: take another name"
 )]
 #[case(
     "prefix=.list",
-    "prefix=.list: `.listindexfs` is a file of listindexfs itself"
+    "prefix=.list: `.listindexfs` is a file of listindexfs itself: take another name"
 )]
 #[case(
     "prefix=ab,prefix=abc",
@@ -232,6 +233,49 @@ fn index_is_required_and_absolute() {
     assert_eq!(parse(&[]).expect_err("nothing"), OptionError::NoIndex);
     let error = parse(&["index=nfs/%u"]).expect_err("relative");
     assert!(error.to_string().starts_with("index=nfs/%u: "), "{error}");
+}
+
+#[rstest]
+#[case("index=/m/%u", "index=/m/%u: lies in MOUNTPOINT /m: ")]
+#[case("index=/b/x/%u", "index=/b/x/%u: lies in BACKING /b: ")]
+#[case("index=/m/%h/%u", "index=/m/%h/%u: lies in MOUNTPOINT /m: ")]
+fn index_is_not_in_the_mount(#[case] text: &str, #[case] expected: &str) {
+    let error = parse(&[text]).expect_err(text).to_string();
+    assert!(error.starts_with(expected), "{error}");
+    parse(&["index=/mail/%u"]).expect("beside it");
+}
+
+#[rstest]
+#[case("index=/nfs/%2.256Nu", false)]
+#[case("index=/nfs/%{user | md5 | substr(0\\,8) % 256 | hex(2)}", false)]
+#[case("index=/nfs/%1Mu/%2Nu", false)]
+#[case("index=/nfs/%Mu", true)]
+#[case("index=/nfs/%2.256Nu/%n", true)]
+#[case("index=/nfs/%n,layout=%n", true)]
+#[case("index=/nfs/%d/%n,layout=%d/%n", true)]
+fn each_user_has_an_index_of_his_own(#[case] text: &str, #[case] taken: bool) {
+    match parse(&[text]) {
+        Ok(_) => assert!(taken, "{text}"),
+        Err(error) => {
+            assert!(!taken, "{error}");
+            assert!(
+                error.to_string().contains("the same INDEX, /nfs/"),
+                "{error}"
+            );
+        }
+    }
+}
+
+/// As mount(8) writes what somebody has put into fstab with a comma.
+#[test]
+fn a_comma_that_cuts_a_template_is_named() {
+    for (name, rest) in [("index", ""), ("layout", ",index=/nfs/%u")] {
+        let text = format!("{name}=%{{user | md5 | substr(0,8) % 256}}/%{{user}}{rest}");
+        let error = parse(&[&text]).expect_err("cut");
+        assert_eq!(error, OptionError::Cut { name });
+    }
+    let error = parse(&["index=/nfs/%{user"]).expect_err("without an end");
+    assert!(error.to_string().contains("no closing"), "{error}");
 }
 
 #[rstest]

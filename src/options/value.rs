@@ -91,7 +91,7 @@ pub fn index_fs(text: &str) -> Result<IndexFs, String> {
             .split(':')
             .any(|name| matches!(name, "network" | "any")) =>
         {
-            Err("`network` and `any` stand alone".to_owned())
+            Err("`network` and `any` stand alone: write one of them, or types".to_owned())
         }
         _ if text.split(':').all(is_type) => {
             Ok(IndexFs::Types(text.split(':').map(str::to_owned).collect()))
@@ -102,16 +102,16 @@ pub fn index_fs(text: &str) -> Result<IndexFs, String> {
 
 /// Long enough for a busy machine: a worker that is killed for nothing costs more than one that hangs a moment.
 pub fn watchdog(text: &str) -> Result<Duration, String> {
-    match check_timeout(text)? {
-        time if time < WATCHDOG_MIN => Err("must be at least 1s".to_owned()),
-        time => Ok(time),
+    match humantime::parse_duration(text) {
+        Ok(time) if time < WATCHDOG_MIN => Err("must be at least 1s".to_owned()),
+        _ => check_timeout(text),
     }
 }
 
 pub fn check_timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Err(_) => Err("write a number and a unit, such as 30s or 500ms".to_owned()),
-        Ok(Duration::ZERO) => Err("must be longer than nothing".to_owned()),
+        Ok(Duration::ZERO) => Err("must be longer than 0s".to_owned()),
         Ok(time) if time > CHECK_TIMEOUT_MAX => Err("must be at most 1h".to_owned()),
         Ok(time) => Ok(time),
     }
@@ -139,7 +139,9 @@ pub fn prefix(text: &str, given: &[OsString]) -> Result<OsString, String> {
         return Err("must not hold control characters".to_owned());
     }
     if let Some(ours) = OUR_NAMES.into_iter().find(|ours| meets(text, ours)) {
-        return Err(format!("`{ours}` is a file of listindexfs itself"));
+        return Err(format!(
+            "`{ours}` is a file of listindexfs itself: take another name"
+        ));
     }
     let given = given.iter().filter_map(|other| other.to_str());
     match given.into_iter().find(|other| meets(text, other)) {

@@ -61,6 +61,14 @@ impl Gate {
         Keepers { open, lingering }
     }
 
+    /// Whether there is word of ghosts that other hosts are to be told of, those of an earlier mount among them.
+    ///
+    /// # Errors
+    /// When his directory cannot be read.
+    pub fn is_haunted(&self, user: &User) -> io::Result<bool> {
+        Ok(local::read(self, user)? == Kept::Haunted)
+    }
+
     /// Drops an idle user's local files if he was not here after `before`; or tells only what would become of him.
     /// Never waits.
     ///
@@ -125,7 +133,6 @@ impl Gate {
         if let Some(cleaned) = by_gate(&state.lock()) {
             return Ok(Some(cleaned));
         }
-        let kept = local::read(self, user)?;
-        Ok((kept == Kept::Haunted).then_some(Cleaned::Busy))
+        Ok(self.is_haunted(user)?.then_some(Cleaned::Busy))
     }
 }

@@ -52,10 +52,12 @@ pub enum Error {
     #[error("userdb fails to look this user up{0}: see Dovecot's log")]
     Failed(String),
     /// There is no such user.
-    #[error("userdb knows no such user")]
+    #[error(
+        "userdb knows no such user: has he been deleted, or does layout= give another name than Dovecot's?"
+    )]
     NotFound,
     /// Auth reads no lines that long.
-    #[error("the user name is too long for userdb")]
+    #[error("the user name is longer than userdb takes: leave LISTINDEX= out for him")]
     NameTooLong,
     /// The reply lacks the home directory.
     #[error(

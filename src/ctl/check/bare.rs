@@ -36,7 +36,7 @@ pub fn look_at(point: &Path, table: &[u8], report: &mut Report) {
         Ok((found, entries)) => judge(point, &found, entries, report),
         Err(Errno::NOENT) => report.error(
             ABOUT,
-            format!("{name} does not exist: run listindexctl prepare {name}"),
+            format!("{name} does not exist: for a line in fstab mkdir -m 755 {name}, for the unit listindexctl prepare {name}"),
         ),
         Err(error) => report.warning(
             ABOUT,

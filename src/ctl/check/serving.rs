@@ -66,7 +66,7 @@ fn processes(served: &Served, report: &mut Report) {
     report.ok(
         About::Processes,
         format!(
-            "{point}: supervisor {}, worker {}, the {}. of its workers",
+            "{point}: supervisor {}, worker {}, number {} since the mount",
             status.supervisor.pid, worker.pid, status.workers_started
         ),
     );

@@ -21,7 +21,7 @@ use crate::options::BackingFs;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Who has not been here for so long, as 7days or 1h; 0s: whoever is idle
-    #[arg(value_name = "MIN_AGE", value_parser = humantime::parse_duration)]
+    #[arg(value_name = "MIN_AGE", value_parser = crate::cli::duration)]
     age: Duration,
     /// Only these: by name, or by the path of their directory in the mount or the backing
     #[arg(value_name = "USER")]

@@ -1,15 +1,14 @@
 //! What became of a clean, for people and for programs.
 
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use indicatif::HumanBytes;
-use serde::Serialize;
-
 use super::place::{Place, Users};
 use crate::control::protocol::{Named, Outcome, Step, Who};
+use crate::ctl::look;
 use crate::exit::{Exit, Failure};
 use crate::printable::clean;
 
@@ -80,7 +79,7 @@ impl Report {
             "dropped"
         };
         let users = if self.dropped == 1 { "user" } else { "users" };
-        let bytes = HumanBytes(self.bytes);
+        let bytes = look::size(self.bytes);
         let mut lines = format!("{place}: {would} {} {users}, {bytes}", self.dropped);
         for (count, what) in [(self.busy, "busy"), (self.failed, "failed")] {
             if count > 0 {
@@ -100,7 +99,7 @@ impl Report {
     fn fate(&self, outcome: &Outcome) -> String {
         match outcome {
             Outcome::Dropped { bytes } => {
-                let bytes = HumanBytes(*bytes);
+                let bytes = look::size(*bytes);
                 let would = if self.dry_run {
                     "would be dropped"
                 } else {
@@ -184,8 +183,8 @@ mod tests {
     fn people_read_a_line_for_all_and_one_for_each_who_was_named() {
         assert_eq!(
             report(false, each()).lines(),
-            "/run/m: dropped 1 user, 20.00 KiB; 1 busy\n\
-             /run/m/d0/u0: dropped, 20.00 KiB\n\
+            "/run/m: dropped 1 user, 20.0 KiB; 1 busy\n\
+             /run/m/d0/u0: dropped, 20.0 KiB\n\
              /run/m/d0/u1: stays: has a session, or one of his lingers\n\
              /run/m/d0/u2: stays: was here 1h 2m 5s ago\n\
              /run/m/d0/u3: has no list index here\n\

@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long)]
     stock: bool,
     /// How long those who are here are waited for
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = crate::cli::duration)]
     within: Duration,
     /// Only tell what would go
     #[arg(long)]

@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-use indicatif::HumanBytes;
 use serde::Serialize;
 
 use crate::control::drain::{Drained, Left, Process, Why};
@@ -64,9 +63,9 @@ impl Report {
 
     /// One line for all, and one for each who is still here or was not given back, of some.
     pub fn lines(&self) -> String {
-        let would = if self.dry_run { "would be " } else { "" };
         let gone = counts(self.given_back, self.dropped + self.lost);
-        let bytes = HumanBytes(self.bytes);
+        let would = if self.dry_run { "would go: " } else { "" };
+        let bytes = look::size(self.bytes);
         let mut lines = format!("{}: {would}{gone}, {bytes}", self.mountpoint);
         if self.left + self.kept > 0 {
             // Writing to a String does not fail.
@@ -124,6 +123,11 @@ fn fate(why: &Why) -> String {
             format!("still here: {}", parts.join("; "))
         }
         Why::Running => "still here: a check is under way, or his NFS does not answer".to_owned(),
+        Why::Haunted => {
+            "still here: sessions of an earlier mount were refused or lost their files, of which his next login here tells \
+             other hosts: leave him"
+                .to_owned()
+        }
         Why::Lost { why } => format!("dropped, not given back: {why}"),
         Why::Kept { why } => format!("still here, not given back: {why}"),
     }
@@ -183,6 +187,7 @@ mod tests {
                 more: 3,
             },
             Why::Running,
+            Why::Haunted,
             Why::Lost { why: why() },
             Why::Kept { why: why() },
         ]
@@ -192,11 +197,13 @@ mod tests {
     fn people_read_who_is_here_and_why() {
         assert_eq!(
             report(2, each()).lines(),
-            "/run/m: 3 given back to INDEX, 3 dropped, 20.00 KiB; 3 still here\n\
+            "/run/m: 3 given back to INDEX, 3 dropped, 20.0 KiB; 3 still here\n\
              u0: still here: has files open: imap 7, 8; lingers: a process that cannot be seen from here; and 3 more\n\
              u1: still here: a check is under way, or his NFS does not answer\n\
-             u2: dropped, not given back: no room\n\
-             u3: still here, not given back: no room\n"
+             u2: still here: sessions of an earlier mount were refused or lost their files, of which his next login here \
+             tells other hosts: leave him\n\
+             u3: dropped, not given back: no room\n\
+             u4: still here, not given back: no room\n"
         );
         let many = report(30, vec![Why::Running; 30]).lines();
         assert!(
