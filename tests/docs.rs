@@ -416,7 +416,7 @@ fn troubles() -> Vec<(Trouble, &'static str)> {
         userdb::Error::Foreign => "this is no auth-userdb socket",
         userdb::Error::Failed(_) => "userdb fails to look this user up",
         userdb::Error::NotFound => "userdb knows no such user",
-        userdb::Error::NameTooLong => "the user name is too long for userdb",
+        userdb::Error::NameTooLong => "the user name is longer than userdb takes",
         userdb::Error::NoHome => "userdb gives no home",
         userdb::Error::NoMail => "userdb gives no mail=",
         userdb::Error::NoIndexPath => "userdb gives mail_path but not mail_index_path",

@@ -271,6 +271,31 @@ fn who_is_here_is_waited_for_and_named() {
     assert_eq!(site.dovecot.errors(), Vec::<String>::new());
 }
 
+/// Whom an earlier mount has left as one whose session was refused has no process that could be named, and no check either.
+#[test]
+fn who_is_haunted_from_before_the_mount_is_named_as_that() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mut site = Site::new(&lab, "a");
+    site.settle("alice");
+    site.wait_no_sessions();
+    site.mount.unmount();
+    let word = site.backing_of("alice").join(".lasthost");
+    fs::write(&word, "haunted\n").expect("word of ghosts");
+    site.mount.mount_again();
+    for dry_run in [&[][..], &["--dry-run"]] {
+        let (code, report) = site.drain(&[&["--within", "0s"], dry_run].concat());
+        let left = [&report["users"][0]["user"], &report["users"][0]["outcome"]];
+        assert_eq!(left, ["alice", "haunted"], "{report}");
+        assert_eq!([&report["dropped"], &report["left"]], [0, 1], "{report}");
+        assert_eq!(code, Some(if dry_run.is_empty() { 75 } else { 0 }));
+    }
+    assert!(word.exists(), "it is for his next login");
+    finish([site.dovecot]);
+}
+
 /// Where INDEX cannot be written to, the list index stays where it is, and is used.
 #[test]
 fn who_cannot_be_given_back_keeps_what_he_has() {
