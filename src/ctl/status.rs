@@ -138,7 +138,7 @@ fn add_figures(facts: &mut Facts, of: &Figures, now: u64) {
     facts.add(
         "users",
         format!(
-            "{}{bound} have a list index here, {} were here just now, {} open",
+            "{}{bound} with a list index here, {} here just now, {} open",
             of.users,
             of.users_active,
             count(of.open_files, "file")
@@ -347,7 +347,7 @@ supervisor  pid 7, version 0.1.0, since 1970-01-02T00:00:00Z
 worker      pid 8, version 0.1.0, since 1970-01-02T00:00:00Z
 workers     3 started, 1 died, 1 upgrade
 log         debug, until told otherwise
-users       12345 have a list index here, 312 were here just now, 641 files open
+users       12345 with a list index here, 312 here just now, 641 files open
 room        252.0 MiB of 3.2 GiB (7 %)
 sessions    53210 served, 12 refused
 refused     symlink 2, timed_out 10

@@ -150,7 +150,7 @@ fn frame(look: &Look, before: &Moment, now: &Moment, users: &[Big]) -> String {
     facts.add(
         "users",
         format!(
-            "{}, {} in use, {} open, {}",
+            "{}, {} here just now, {} open, {}",
             all.users,
             all.users_active,
             count(all.open_files, "file"),
@@ -297,7 +297,7 @@ checks    keep 10.0/s, claim 1.5/s
 waiting   50 % up to 150 µs, 90 % up to 190 µs, 99 % up to 199 µs
 in all    50 % up to 151 µs, 90 % up to 191 µs, 99 % up to 7.4 s
 requests  25.5/s
-users     1200, 0 in use, 0 files open, 0 ghosts
+users     1200, 0 here just now, 0 files open, 0 ghosts
 room      24.0 MiB of 100.0 MiB (24 %)
 NFS       /nfs: answers
 
