@@ -106,7 +106,7 @@ fn who_was_here_long_ago_goes_and_nobody_else() {
     assert_eq!(left(), [true; 3], "nothing has gone yet");
 
     let said = clean(&[&["2days"], &place[..]].concat());
-    let line = format!("{}: dropped 1 user, 12.00 KiB\n", rig.mountpoint.display());
+    let line = format!("{}: dropped 1 user, 12.0 KiB\n", rig.mountpoint.display());
     assert_eq!(
         (said.code, said.out.as_str(), said.err.as_str()),
         (Some(0), line.as_str(), "")
