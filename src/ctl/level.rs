@@ -26,6 +26,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Args {
     /// error, warn, info, debug, trace or off, or as RUST_LOG has it: warn,listindexfs::user=debug; default: what it was at first
     level: String,
+    /// The mount, or its BACKING, where there are several
     mountpoint: Option<PathBuf>,
 }
 

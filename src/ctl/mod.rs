@@ -52,20 +52,27 @@ struct Args {
 enum Command {
     /// Tells how the mount fares: who serves it, for whom, and what came of it
     Status {
+        /// This mount alone, or that of this BACKING
         mountpoint: Option<PathBuf>,
         /// As JSON, on one line
         #[arg(long)]
         json: bool,
     },
     /// Has the program that is installed now serve the mount, without a break
-    Upgrade { mountpoint: Option<PathBuf> },
+    Upgrade {
+        /// The mount, or its BACKING, where there are several
+        mountpoint: Option<PathBuf>,
+    },
     /// Shows each second what the mount does, until q is pressed
     Top(top::Args),
     /// Changes what is logged, until the mount ends or this is run again
     Log(level::Args),
     /// Prints what is counted, for Prometheus
-    Metrics { mountpoint: Option<PathBuf> },
-    /// Looks whether all is as it should be
+    Metrics {
+        /// This mount alone, or that of this BACKING
+        mountpoint: Option<PathBuf>,
+    },
+    /// Looks for what is wrong on this host, before and after mounting, and says what to do
     Check(check::Args),
     /// Drops the list indexes of users who have not been here for long
     Clean(clean::Args),
@@ -80,15 +87,19 @@ enum Command {
     /// Takes this host out of service: everybody's list index goes as soon as he is idle
     Drain(drain::Args),
     /// Makes it harmless that nothing is mounted on MOUNTPOINT
-    Prepare { mountpoint: PathBuf },
-    /// Unmounts once nobody uses the mount, and in any case after a while
+    Prepare {
+        /// What listindexfs is to be mounted on; it is made where it is missing
+        mountpoint: PathBuf,
+    },
+    /// Unmounts once nobody uses the mount, and after a while though somebody does
     Unmount {
+        /// The mount, or its BACKING, where there are several
         mountpoint: Option<PathBuf>,
         /// How long its users may keep it
         #[arg(long, value_name = "DURATION", default_value = "20s", value_parser = cli::duration)]
         within: Duration,
     },
-    /// Prints what SHELL completes
+    /// Prints what a shell is to complete
     Completions(completions::Args),
 }
 

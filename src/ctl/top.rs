@@ -34,6 +34,7 @@ const USERS: usize = 10;
 /// What `top` is told.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// The mount, or its BACKING, where there are several
     mountpoint: Option<PathBuf>,
     /// Only one second is shown, as where there is no terminal
     #[arg(long)]

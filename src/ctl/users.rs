@@ -30,6 +30,7 @@ const COLUMNS: [Column; 5] = [
 /// What `users` is told.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// The mount, or its BACKING, where there are several
     mountpoint: Option<PathBuf>,
     /// The largest first, or who was here longest ago, by name, or who has most files open
     #[arg(long, value_enum, default_value_t = Sort::Bytes)]

@@ -326,7 +326,7 @@ impl Watch<'_> {
         let place = self.place();
         match self.phase {
             Phase::Starting(_) => Err(Failure::mount(format!(
-                "{place} was unmounted before it answered"
+                "{place} was unmounted before it answered: mount it again"
             ))),
             Phase::Serving if self.mount.stands() => Err(Failure::system(format!(
                 "the kernel broke off the mount on {place} (umount -f?): mount it again"
@@ -363,7 +363,7 @@ impl Watch<'_> {
         let place = self.place();
         match self.phase {
             Phase::Starting(_) => Err(Failure::mount(format!(
-                "the mount on {place} does not answer within {} s",
+                "the mount on {place} does not answer within {} s: see what keeps this host busy, and mount again",
                 ANSWER_WITHIN.as_secs()
             ))),
             Phase::Stopping(_) | Phase::Serving => {

@@ -167,7 +167,10 @@ fn top_shows_a_second_where_there_is_no_terminal() {
             .contains("\nsessions  0.0/s served, 0.0/s refused\n"),
         "{said:?}"
     );
-    assert!(said.out.contains("\nusers     0, 0 here just now"), "{said:?}");
+    assert!(
+        said.out.contains("\nusers     0, 0 here just now"),
+        "{said:?}"
+    );
     assert!(
         !said.out.contains('\u{1b}'),
         "no colours, no cursor: {said:?}"

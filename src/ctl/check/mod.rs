@@ -30,12 +30,12 @@ const WITHIN: Duration = Duration::from_secs(10);
 /// What is looked at.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Of all mounts, those in fstab and the unit's: this one
+    /// This mount alone; else all there are, and those of fstab and the unit
     mountpoint: Option<PathBuf>,
-    /// The options it is to be mounted with, where neither fstab nor the unit has them
+    /// The options it is to be mounted with, instead of those of fstab or the unit
     #[arg(long, value_name = "OPTIONS")]
     options: Option<String>,
-    /// Where its files are to be, the same
+    /// Where its files are to be, instead of where fstab or the unit says
     #[arg(long, value_name = "BACKING")]
     backing: Option<PathBuf>,
     /// Dovecot's configuration, or what doveconf -n has printed

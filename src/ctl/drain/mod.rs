@@ -17,7 +17,7 @@ use crate::exit::{Exit, Failure};
 /// What `drain` is told.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The mount, if there are several
+    /// The mount, or its BACKING, where there are several
     mountpoint: Option<PathBuf>,
     /// For going back to stock Dovecot: list indexes are given back to INDEX
     #[arg(long)]
