@@ -513,6 +513,13 @@ fn a_mount_that_is_not_roots_is_none_of_ours() {
             );
         }
     }
+    let said = ctl("check --options index=/nfs/%u", &[&rig.mountpoint]);
+    for expected in [
+        "no listindexfs is mounted on",
+        "has fuse.listindexfs below the mount",
+    ] {
+        assert!(said.out.contains(expected), "{said:?}");
+    }
     let asked = listener.accept().expect_err("nobody is asked");
     assert_eq!(asked.kind(), std::io::ErrorKind::WouldBlock);
 }

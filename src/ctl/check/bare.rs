@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::report::{About, Report};
-use crate::daemon::mount::{TYPE, is_bare};
+use crate::daemon::mount::{is_bare, is_ours};
 use crate::mountinfo;
 
 const ABOUT: About = About::Bare;
@@ -19,7 +19,7 @@ const ABOUT: About = About::Bare;
 /// Looks below what is mounted on `point`; `table` is that of the mounts.
 pub fn look_at(point: &Path, table: &[u8], report: &mut Report) {
     let name = point.display();
-    match mountinfo::parse(table).rfind(|mount| mount.point == point && mount.fs != TYPE) {
+    match mountinfo::parse(table).rfind(|mount| mount.point == point && !is_ours(mount)) {
         Some(mount) if is_bare(&mount) => {
             return report.ok(
                 ABOUT,

@@ -10,7 +10,7 @@ use crate::ctl::bounded::{Asked, in_thread};
 use crate::ctl::mounts::{self, Served};
 use crate::ctl::status_of;
 use crate::daemon::lock;
-use crate::daemon::mount::TYPE;
+use crate::daemon::mount::is_ours;
 use crate::mountinfo;
 
 /// A worker keeps a few hundred files open at most, and has threads and sockets beside them.
@@ -100,8 +100,7 @@ fn sees(dovecot: u32, mount: &Served, report: &mut Report) {
     let Some(Ok(table)) = table else {
         return;
     };
-    let seen = mountinfo::uppermost(&table, mount.point.as_os_str());
-    if seen.is_none_or(|seen| seen.fs != TYPE) {
+    if !shows_ours(&table, &mount.point) {
         return report.error(
             About::Sight,
             format!("Dovecot (pid {dovecot}) does not see what is mounted on {point}: restart it, and start it after the mount"),
@@ -125,9 +124,24 @@ fn sees(dovecot: u32, mount: &Served, report: &mut Report) {
     }
 }
 
+/// Whether who has this table of mounts sees a listindexfs there.
+fn shows_ours(table: &[u8], point: &Path) -> bool {
+    let seen = mountinfo::uppermost(table, point.as_os_str());
+    seen.is_some_and(|seen| is_ours(&seen))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_of_a_users_own_is_not_taken_for_ours() {
+        let ours = "40 22 0:50 / /m rw - fuse.listindexfs /b rw,user_id=0,group_id=0\n";
+        let own = "41 40 0:51 / /m rw - fuse.listindexfs /b rw,user_id=1000,group_id=1000\n";
+        let shown = |table: &str| shows_ours(table.as_bytes(), Path::new("/m"));
+        assert!(shown(ours) && shown(&format!("{own}{ours}")));
+        assert!(!shown(own) && !shown(&format!("{ours}{own}")) && !shown(""));
+    }
 
     #[test]
     fn the_limit_of_open_files_is_read() {
