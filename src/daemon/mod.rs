@@ -116,8 +116,8 @@ fn prepare_process() {
 enum Event {
     /// The mount was looked at through the kernel.
     Answered(Result<(), String>),
-    /// A worker is over.
-    Ended(Ended),
+    /// A worker is over; it is a zombie still.
+    Ended(Worker),
     /// It is time to start the next one.
     Next,
     /// The worker has not answered for as long as it may.
@@ -172,7 +172,7 @@ impl Watch<'_> {
             };
             let end = match event {
                 Ok(Event::Answered(answer)) => self.answered(answer),
-                Ok(Event::Ended(ended)) => self.ended(&ended),
+                Ok(Event::Ended(worker)) => self.ended(&worker.wait()),
                 Ok(Event::Hangs) => {
                     self.replace_hanging();
                     None
@@ -257,14 +257,15 @@ impl Watch<'_> {
         self.await_end(worker).map_err(cannot)
     }
 
-    fn await_end(&mut self, worker: Worker) -> std::io::Result<()> {
+    fn await_end(&mut self, mut worker: Worker) -> std::io::Result<()> {
         self.worker = worker.pid();
         self.status.started(&worker);
         self.supervisor.stats().count(Cell::WorkerStarts);
         self.supervisor.stats().set(Cell::WorkerUp, 1);
         let events = self.events.clone();
         let wait = move || {
-            let _ = events.send(Event::Ended(worker.wait())); // fails only where the main thread has ended
+            worker.await_end();
+            let _ = events.send(Event::Ended(worker)); // fails only where the main thread has ended
         };
         let thread = thread::Builder::new().name("worker".to_owned()).spawn(wait);
         thread.map(drop)

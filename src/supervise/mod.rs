@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, Mode, OFlags};
-use rustix::io::FdFlags;
+use rustix::io::{FdFlags, retry_on_intr};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::journal::Journal;
 use crate::logging;
@@ -310,6 +310,22 @@ impl Worker {
         Ok(String::from_utf8_lossy(&said[..len]).into_owned())
     }
 
+    /// Waits for its end and leaves it a zombie until [`Self::wait`]: its number is nobody else's before that, so whoever has
+    /// not heard of the end kills nobody else.
+    pub fn await_end(&mut self) {
+        let ends = |pid| {
+            waitid(
+                WaitId::Pid(pid),
+                WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+            )
+        };
+        let ended = self.pid().map(|pid| retry_on_intr(|| ends(pid)));
+        if let Some(Err(error)) = ended {
+            log::error!("waitid: {error}");
+            let _ = self.child.wait(); // what came of it `wait` tells
+        }
+    }
+
     /// Waits for its end, and not for that of what it says: should anybody else have that open, nobody would take over.
     pub fn wait(mut self) -> Ended {
         let status = self.child.wait();
@@ -370,7 +386,7 @@ impl std::fmt::Display for Ended {
     }
 }
 
-/// Kills a worker that is not to be waited for.
+/// Kills a worker that is not to be waited for, and whose end has not been waited for: else its number could be another's.
 pub fn kill(worker: Pid) {
     if let Err(e) = kill_process(worker, Signal::KILL) {
         log::debug!("the worker: {e}");

@@ -36,3 +36,17 @@ fn a_worker_that_says_nothing_has_ended_all_the_same() {
     let ended = worker.wait();
     assert_eq!(ended.report, "");
 }
+
+#[test]
+fn its_number_is_its_own_until_it_has_been_waited_for() {
+    let (mut worker, theirs) = worker();
+    drop(theirs);
+    worker.await_end();
+    let pid = worker.pid().expect("a number");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    let stat = stat.expect("it is there");
+    assert!(stat.contains(") Z "), "{stat}");
+    kill(pid);
+    let ended = worker.wait();
+    assert!(ended.status.is_ok_and(|status| status.success()));
+}
