@@ -118,21 +118,21 @@ impl Protocol {
         if host.down {
             return acts.push(Act::Mount(h));
         }
+        if self.free_slot(s).is_some() && self.may_go_to(s, Some(h)) && !host.ending {
+            acts.push(Act::Login(h));
+        }
         if rules.down {
             acts.push(Act::Die(h));
         }
         if rules.remount {
             acts.push(Act::Mount(h));
         }
+        if self.may_unmount(s, h) {
+            acts.push(Act::Unmount(h));
+        }
         self.run_acts(s, h, acts);
         if host.ending {
             return;
-        }
-        if self.free_slot(s).is_some() && self.may_go_to(s, Some(h)) {
-            acts.push(Act::Login(h));
-        }
-        if self.may_unmount(s, h) {
-            acts.push(Act::Unmount(h));
         }
         let quiet = host.run.at == At::Idle && !self.is_due(s, h);
         let something = host.place != Place::Nothing || host.local.is_some();

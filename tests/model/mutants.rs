@@ -95,10 +95,10 @@ mutants! {
     given_is_marked: GivenIsMarked in Rules { crash: true, ..GIVING }, within 60;
     taken_back_is_fenced: TakenBackIsFenced in Rules { give_back: true, sessions: 1, ..Rules::MIGRATING }, within 60;
     given_replaces_none: GivenReplacesNone in Rules { give_back: true, sessions: 1, ..Rules::MIGRATING }, within 60;
-    end_closes: EndCloses in Rules { unmount: true, ..Rules::PLAIN }, within 60;
-    end_fences: EndFences in Rules { unmount: true, ..TROUBLE }, within 60;
-    end_fences_beside_a_log: EndFences in Rules { unmount: true, trouble: true, sessions: 1, ..Rules::MIGRATING }, within 60;
-    end_warns: EndWarns in Rules { unmount: true, trouble: true, sessions: 1, ..Rules::MIGRATING }, within 60;
+    end_closes: EndCloses in Rules { unmount: true, ..Rules::PLAIN }, within 30;
+    end_fences: EndFences in Rules { unmount: true, ..TROUBLE }, within 22;
+    end_fences_beside_a_log: EndFences in Rules { unmount: true, trouble: true, sessions: 1, ..Rules::MIGRATING }, within 25;
+    end_warns: EndWarns in Rules { unmount: true, trouble: true, sessions: 1, ..Rules::MIGRATING }, within 24;
     word_survives: WordSurvives in Rules { remount: true, refuse: true, ..ALONE }, within 22;
 }
 
