@@ -89,7 +89,7 @@ pub struct Core {
     opens: Arc<Opens<Arc<UserState>>>,
     gate: Arc<Gate>,
     listings: dir::Listings,
-    /// What the worker before left.
+    /// What the worker before left of requests.
     left: Snapshot,
     misfits: crate::log_limit::LogLimit,
 }
@@ -113,8 +113,8 @@ impl Core {
     ///
     /// # Errors
     /// When the files unlinked while open cannot be looked through.
-    pub fn take_over(mut self, left: Snapshot) -> std::io::Result<Self> {
-        let states = self.gate.restore(&left);
+    pub fn take_over(mut self, left: &Snapshot) -> std::io::Result<Self> {
+        let states = self.gate.restore(left);
         let orphans = self.store.orphans()?;
         for (node, (count, user)) in &left.open {
             let node = Node(*node);
@@ -128,7 +128,7 @@ impl Core {
         }
         self.store
             .keep_orphans(|node| left.open.contains_key(&node.0))?;
-        self.left = left;
+        self.left = left.of_requests();
         Ok(self)
     }
 

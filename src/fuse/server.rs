@@ -91,7 +91,7 @@ impl Server {
         }
         let core = Core::new(Arc::clone(&config), Arc::clone(&store), Arc::clone(&gate));
         let core = core
-            .take_over(left.clone())
+            .take_over(&left)
             .context("failed to go on where the worker before ended")?;
         let pruner = Pruner::new(dev_fuse.try_clone()?, invalidator.gone.clone());
         let opens = Arc::clone(core.opens());

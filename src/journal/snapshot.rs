@@ -74,6 +74,16 @@ impl Snapshot {
         tried.map_or((0, None), |(blame, user)| (*blame, user.as_deref()))
     }
 
+    /// What tells of requests that are resent, and nothing else: the rest may be much.
+    pub fn of_requests(&self) -> Self {
+        Snapshot {
+            done: self.done.clone(),
+            renames: self.renames.clone(),
+            tried: self.tried.clone(),
+            ..Snapshot::default()
+        }
+    }
+
     /// Applies one more entry.
     pub fn apply(&mut self, entry: Entry) {
         match entry {
