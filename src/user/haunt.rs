@@ -88,12 +88,17 @@ impl Gate {
     /// A process could not write its list index (ENOSPC …): Dovecot keeps it in memory from then on, so
     /// that it is a ghost as if it had been refused.
     pub fn spoiled(&self, state: &UserState, caller: Caller, e: &std::io::Error) {
-        let (process, creds) = self.who(caller);
-        let ghost = Ghost {
-            process,
-            creds: Arc::new(creds),
-            why: Why::Refused,
-        };
+        // The kernel writes mapped pages back with nobody's rights.
+        let holder = state.lock().holders.get(&caller.pid).map(Holder::as_ghost);
+        let mut ghost = holder.unwrap_or_else(|| {
+            let (process, creds) = self.who(caller);
+            Ghost {
+                process,
+                creds: Arc::new(creds),
+                why: Why::Refused,
+            }
+        });
+        ghost.why = Why::Refused;
         let line = format!(
             "{}: list index not written: {e}; it is made anew once its sessions have ended",
             state.user

@@ -8,10 +8,12 @@
 mod host;
 mod world;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
+use self::host::{Content, Host, Invented, MAIL_UID, Served, USER, give};
 use self::world::{Act, Rules, World};
 use listindexfs::store::usage::Stamp;
 use listindexfs::user::giving::Given;
@@ -507,4 +509,35 @@ fn what_a_process_left_that_died_goes_once_it_is_old() {
     assert!(host.local_content().is_some());
     assert_eq!(host.gate().drop_passing(later(40)), 0);
     assert!(host.has(".a.lock"), "its owner lives");
+}
+
+/// There is no room for a mapped page that the kernel writes back: its writer's fence is set with his rights, not with the kernel's.
+#[test]
+fn what_the_kernel_could_not_write_back_makes_its_writer_a_ghost() {
+    let (store, processes) = (tempfile::tempdir().unwrap(), Invented::default());
+    let index = store.path().join(USER);
+    std::fs::create_dir(&index).unwrap();
+    give(&index);
+    give(store.path());
+    let options = format!(
+        "index={}/%u,index_fs=any,max_user_bytes=64k",
+        store.path().display()
+    );
+    let host = Host::new("a", options, &processes);
+    let writer = processes.start();
+    let Served::Made(open) = host.login(writer, &Content::new()) else {
+        panic!("no list index is made");
+    };
+    assert_eq!(host.write_back(open, 1 << 20), Err(libc::EDQUOT));
+    assert!(matches!(
+        host.login(processes.start(), &Content::new()),
+        Served::Refused
+    ));
+    // Another host has the user meanwhile.
+    std::fs::write(index.join(".lasthost"), "b").unwrap();
+    host.release(open);
+    processes.end(writer);
+    host.end_ghosts();
+    let lasthost = std::fs::metadata(index.join(".lasthost")).unwrap();
+    assert_eq!(lasthost.uid(), MAIL_UID, "set with another's rights");
 }
