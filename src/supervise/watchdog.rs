@@ -23,8 +23,8 @@ const LOOKS: u32 = 8;
 /// When the question was asked that is not answered yet.
 type Asked = Arc<Mutex<Option<Instant>>>;
 
-/// Calls `hangs` whenever `mountpoint` has not answered for `limit`, and after each further `limit`. `stands` tells
-/// whether it is still mounted.
+/// Calls `hangs` whenever `mountpoint` has not answered for `limit`, and after each further `limit`, for as long as the process
+/// lives. It is asked while `stands` tells that it is mounted, and uppermost.
 ///
 /// # Errors
 /// When no thread can be started.
@@ -40,14 +40,16 @@ pub fn start(
         if let Err(e) = forget_descriptors() {
             return log::error!("nobody watches the worker: {e}");
         }
-        // The mount has just answered; and while it is asked it is in use, so that who unmounts it at once would be refused.
-        sleep(limit / QUESTIONS);
-        while stands() {
-            *answered.lock() = Some(Instant::now());
-            // What it answers is no matter.
-            let _ = rustix::fs::statfs(&mountpoint);
-            *answered.lock() = None;
+        loop {
+            // First: it has just answered; and while it is asked it is in use, so that who unmounts it at once would be refused.
             sleep(limit / QUESTIONS);
+            // Where it does not, another mount may cover it for a while.
+            if stands() {
+                *answered.lock() = Some(Instant::now());
+                // What it answers is no matter.
+                let _ = rustix::fs::statfs(&mountpoint);
+                *answered.lock() = None;
+            }
         }
     };
     let look = move || {
@@ -63,4 +65,25 @@ pub fn start(
     };
     Builder::new().name("ask".to_owned()).spawn(ask)?;
     Builder::new().name("look".to_owned()).spawn(look).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_mount_that_was_covered_for_a_while_is_watched_again() {
+        let (tell, looked) = channel();
+        let mut covered = [true, true, false].into_iter();
+        let covered = Mutex::new(move || covered.next().unwrap_or(false));
+        let stands = move || {
+            let stands = !covered.lock()();
+            tell.send(stands).is_ok() && stands
+        };
+        let limit = Duration::from_millis(20);
+        start("/".into(), limit, stands, || ()).expect("threads");
+        let looks = std::array::from_fn(|_| looked.recv_timeout(Duration::from_secs(60)));
+        assert_eq!(looks, [Ok(false), Ok(false), Ok(true), Ok(true)]);
+    }
 }
