@@ -3,12 +3,13 @@
 //! Entries are in the order of a hash of their names, which is also their offset: a listing goes on at
 //! the right place though names come and go, and in another worker.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hasher};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
-use dashmap::DashMap;
+use parking_lot::Mutex;
 use rustix::fs::FileType;
 
 use super::error::Result;
@@ -21,8 +22,10 @@ const FIRST_OFFSET: u64 = 3;
 
 /// More than fit into the kernel's largest READDIR.
 const MAX_ENTRIES: usize = 4096;
-/// So many listings are kept; others are made anew for each READDIR. Anybody may open directories.
+/// So many listings are kept, and so many entries of all together, of some eighty bytes each: anybody may open directories.
+/// The rest of a listing that had to make room for others is made anew.
 const MAX_LISTINGS: usize = 64;
+const MAX_KEPT: usize = 1 << 20;
 
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +40,27 @@ pub struct Entry {
     pub name: OsString,
 }
 
-/// Listings under way. One that is not found here is made anew.
+/// Listings under way, those that were opened first before the others. One that is not found here is made anew.
 #[derive(Debug, Default)]
-pub struct Listings {
-    open: DashMap<u64, Arc<Vec<Entry>>>,
+pub struct Listings(Mutex<BTreeMap<u64, Arc<Vec<Entry>>>>);
+
+impl Listings {
+    fn get(&self, handle: Handle) -> Option<Arc<Vec<Entry>>> {
+        self.0.lock().get(&handle.0).map(Arc::clone)
+    }
+
+    fn keep(&self, handle: Handle, entries: &Arc<Vec<Entry>>) {
+        let mut open = self.0.lock();
+        open.remove(&handle.0);
+        let mut kept: usize = open.values().map(|entries| entries.len()).sum();
+        while open.len() >= MAX_LISTINGS || kept + entries.len() > MAX_KEPT {
+            let Some((_, gone)) = open.pop_first() else {
+                break; // one alone may be larger
+            };
+            kept -= gone.len();
+        }
+        open.insert(handle.0, Arc::clone(entries));
+    }
 }
 
 impl Core {
@@ -49,18 +69,11 @@ impl Core {
     /// # Errors
     /// As `readdir(3)`, ESTALE when the directory is gone.
     pub fn readdir(&self, node: Node, handle: Handle, offset: u64) -> Result<Vec<Entry>> {
-        let known = self
-            .listings
-            .open
-            .get(&handle.0)
-            .map(|list| Arc::clone(&list));
-        let entries = match known {
+        let entries = match self.listings.get(handle) {
             Some(entries) if offset > 0 => entries,
             _ => {
                 let entries = Arc::new(self.list(node)?);
-                if self.listings.open.len() < MAX_LISTINGS {
-                    self.listings.open.insert(handle.0, Arc::clone(&entries));
-                }
+                self.listings.keep(handle, &entries);
                 entries
             }
         };
@@ -71,7 +84,7 @@ impl Core {
 
     /// Ends a listing.
     pub fn releasedir(&self, handle: Handle) {
-        self.listings.open.remove(&handle.0);
+        self.listings.0.lock().remove(&handle.0);
     }
 
     fn list(&self, node: Node) -> Result<Vec<Entry>> {
@@ -104,5 +117,47 @@ fn offset_of(name: &OsString) -> u64 {
             // The kernel's offsets are signed.
             (hasher.finish() >> 1).max(FIRST_OFFSET)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listing(entries: usize) -> Arc<Vec<Entry>> {
+        let entry = Entry {
+            offset: FIRST_OFFSET,
+            ino: 1,
+            kind: FileType::Directory,
+            name: OsString::new(),
+        };
+        Arc::new(vec![entry; entries])
+    }
+
+    fn kept(listings: &Listings) -> Vec<u64> {
+        listings.0.lock().keys().copied().collect()
+    }
+
+    #[test]
+    fn who_opens_directories_and_never_closes_them_costs_so_much_and_holds_up_nobody() {
+        let listings = Listings::default();
+        let (small, large) = (listing(1), listing(MAX_KEPT / 2));
+        for handle in 0..2 * MAX_LISTINGS as u64 {
+            listings.keep(Handle(handle), &small);
+        }
+        let last = 2 * MAX_LISTINGS as u64;
+        assert_eq!(kept(&listings).len(), MAX_LISTINGS);
+        listings.keep(Handle(last), &large);
+        assert_eq!(
+            kept(&listings).len(),
+            MAX_LISTINGS,
+            "there is room for both"
+        );
+        listings.keep(Handle(last + 1), &large);
+        assert_eq!(kept(&listings), [last, last + 1]);
+        listings.keep(Handle(last), &large);
+        assert_eq!(kept(&listings), [last, last + 1], "made anew");
+        listings.keep(Handle(last + 2), &listing(MAX_KEPT + 1));
+        assert_eq!(kept(&listings), [last + 2]);
     }
 }
