@@ -712,3 +712,24 @@ fn statfs_tells_what_the_backing_has() {
         (free(&mount) == free(&backing)).then_some(())
     });
 }
+
+#[test]
+fn times_are_kept_to_the_nanosecond_whenever_they_are() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mount = Mount::new(&lab, "a");
+    let file = File::create(mount.path().join("file")).expect("a file");
+    for (tv_sec, tv_nsec) in [(1 << 33, 7), (0, 0), (-1, 999_999_999), (-5, 300_000_000)] {
+        let time = rustix::fs::Timespec { tv_sec, tv_nsec };
+        let times = rustix::fs::Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        rustix::fs::futimens(&file, &times).expect("set");
+        let found = file.metadata().expect("its status");
+        assert_eq!((found.mtime(), found.mtime_nsec()), (tv_sec, tv_nsec));
+        assert_eq!((found.atime(), found.atime_nsec()), (tv_sec, tv_nsec));
+    }
+}

@@ -398,15 +398,11 @@ fn time(time: Option<TimeOrNow>) -> Timespec {
                 tv_sec: since.as_secs() as i64,
                 tv_nsec: since.subsec_nanos().into(),
             },
-            Err(before) => {
-                let before = before.duration();
-                let borrow = i64::from(before.subsec_nanos() > 0);
-                let tv_nsec = (1_000_000_000 - before.subsec_nanos()) % 1_000_000_000;
-                Timespec {
-                    tv_sec: -(before.as_secs() as i64) - borrow,
-                    tv_nsec: tv_nsec.into(),
-                }
-            }
+            // fuser takes the nanoseconds for some before the second, and they are some after it.
+            Err(before) => Timespec {
+                tv_sec: (before.duration().as_secs() as i64).wrapping_neg(),
+                tv_nsec: before.duration().subsec_nanos().into(),
+            },
         },
     }
 }
