@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::thread::Builder;
+use std::time::Duration;
 
 use anyhow::Context;
 use fuser::{Filesystem, Session, SessionACL};
@@ -32,6 +33,8 @@ const OUT_HEADER: usize = 16;
 /// Where a request's length, operation and number stand, and where an answer's number stands.
 const OPCODE: usize = 4;
 const UNIQUE: usize = 8;
+/// How long a reader pauses where there is no memory to pass a request on.
+const NO_MEMORY: Duration = Duration::from_millis(10);
 /// The bit of a request's number that makes it its interrupt's.
 const INTERRUPT: u64 = 1;
 
@@ -179,10 +182,20 @@ impl Desk {
                     request: request.to_vec(),
                 })?;
             }
-            rustix::io::write(&self.session, request)?;
+            self.pass_on(request)?;
         }
-        rustix::io::write(&self.session, &session::destroy())?;
-        Ok(())
+        self.pass_on(&session::destroy())
+    }
+
+    /// Passes one on. It needs memory in one piece for all but the last 64 KiB or so, which there may not be for a moment;
+    /// and whoever waits for its answer would wait for ever if it were lost.
+    fn pass_on(&self, request: &[u8]) -> io::Result<()> {
+        loop {
+            match rustix::io::write(&self.session, request) {
+                Err(Errno::NOBUFS | Errno::NOMEM) => std::thread::sleep(NO_MEMORY),
+                passed => return Ok(passed.map(drop)?),
+            }
+        }
     }
 
     /// Passes the requests of the worker before on, as the kernel would send them again.
@@ -191,7 +204,7 @@ impl Desk {
             let mut request = request.clone();
             let unique = number(&request);
             set_number(&mut request, unique | RESENT);
-            rustix::io::write(&self.session, &request)?;
+            self.pass_on(&request)?;
         }
         Ok(())
     }
