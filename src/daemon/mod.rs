@@ -244,17 +244,24 @@ impl Watch<'_> {
         watchdog::start(place, limit, move || mount.stands(), hangs)
     }
 
-    /// Starts a worker and waits for its end in a thread.
+    fn cannot_start(&self, error: &std::io::Error) -> Failure {
+        Failure::system(format!(
+            "cannot start a worker for {}: {error}",
+            self.place()
+        ))
+    }
+
+    /// Starts a worker.
     fn start_worker(&mut self, first: bool) -> Result<(), Failure> {
-        let place = self.config.mountpoint.display().to_string();
-        let cannot = |error: std::io::Error| {
-            Failure::system(format!("cannot start a worker for {place}: {error}"))
-        };
-        let worker = self
-            .supervisor
-            .start_worker(first, self.killed)
-            .map_err(cannot)?;
-        self.await_end(worker).map_err(cannot)
+        let worker = self.supervisor.start_worker(first);
+        let worker = worker.map_err(|error| self.cannot_start(&error))?;
+        self.begin(worker)
+    }
+
+    /// Lets a worker serve, and waits for its end in a thread.
+    fn begin(&mut self, worker: Worker) -> Result<(), Failure> {
+        let begun = worker.go(self.killed).and_then(|()| self.await_end(worker));
+        begun.map_err(|error| self.cannot_start(&error))
     }
 
     fn await_end(&mut self, mut worker: Worker) -> std::io::Result<()> {

@@ -91,21 +91,16 @@ impl Watch<'_> {
     }
 
     pub(super) fn succeed(&mut self, successor: Worker) -> Result<(), Failure> {
-        let taken_over = successor
-            .go(self.killed)
-            .and_then(|()| self.supervisor.follow(&successor))
-            .and_then(|()| self.await_end(successor));
-        match taken_over {
-            Ok(()) => {
-                self.upgrade = Upgrade::Proving;
-                self.prove();
-                Ok(())
-            }
-            Err(error) => {
-                self.not_upgraded(error.to_string());
-                self.start_worker(false)
-            }
+        // One that has heard that it may begin is the worker: no other may be started beside it.
+        if let Err(error) = self.supervisor.follow(&successor) {
+            successor.pid().into_iter().for_each(supervise::kill);
+            self.not_upgraded(error.to_string());
+            return self.start_worker(false);
         }
+        self.begin(successor)?;
+        self.upgrade = Upgrade::Proving;
+        self.prove();
+        Ok(())
     }
 
     /// Has the mount asked, as any program would: an answer is the new worker's, unless that has died.

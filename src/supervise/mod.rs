@@ -160,15 +160,13 @@ impl Supervisor {
         self.log.lock().clone()
     }
 
-    /// Starts a worker. `first`: a test's crash points are for the first one only; `killed` is for [`Worker::go`].
+    /// Starts a worker, which serves when it is told to. `first`: a test's crash points are for the first one only.
     ///
     /// # Errors
     /// As `fork(2)` and `execve(2)`.
-    pub fn start_worker(&self, first: bool, killed: bool) -> io::Result<Worker> {
+    pub fn start_worker(&self, first: bool) -> io::Result<Worker> {
         let program = self.program.lock().try_clone()?;
-        let worker = self.start(program, first, &[])?;
-        worker.go(killed)?;
-        Ok(worker)
+        self.start(program, first, &[])
     }
 
     /// Starts a worker of the program that is installed now, which serves only when it is told to. Waits until it says
