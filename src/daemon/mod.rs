@@ -39,6 +39,8 @@ use crate::sys::process::forget_descriptors;
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 /// How long those who use a mount that was told to end may keep it.
 const END_WITHIN: Duration = Duration::from_secs(10);
+/// How long the worker then has to tell other hosts what they have left: it gives up by itself before.
+const LAST_FENCES_WITHIN: Duration = Duration::from_secs(12);
 const FUSE_MAGIC: u64 = 0x6573_5546;
 
 /// Checks, mounts and has workers serve until the mount ends.
@@ -95,17 +97,23 @@ pub fn serve(
     watch.until_end(&happened)
 }
 
-/// Files get the modes they are given, and there may be as many open as there can be; workers inherit both. When
+/// Files get the modes they are given, and there may be as many open, and as large, as there can be; workers inherit that. When
 /// memory runs out the kernel is to take a worker, which is replaced.
 fn prepare_process() {
     rustix::process::umask(rustix::fs::Mode::empty());
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
-        log::warn!("cannot raise the limit of open files: {error}");
+    // A worker that writes beyond its caller's limit of a file's size would be killed.
+    for (resource, what) in [
+        (Resource::Nofile, "open files"),
+        (Resource::Fsize, "a file's size"),
+    ] {
+        let limit = rustix::process::getrlimit(resource);
+        let raised = Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        };
+        if let Err(error) = rustix::process::setrlimit(resource, raised) {
+            log::warn!("cannot raise the limit of {what}: {error}");
+        }
     }
     const NEVER: &str = "-1000";
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", NEVER) {
@@ -141,6 +149,8 @@ enum Phase {
     Serving,
     /// Told to end; until when its users may stay.
     Stopping(Instant),
+    /// They have gone; until when the worker may stay.
+    Ending(Instant),
 }
 
 struct Watch<'a> {
@@ -166,7 +176,7 @@ impl Watch<'_> {
         loop {
             let event = match self.phase {
                 Phase::Serving => happened.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Phase::Starting(until) | Phase::Stopping(until) => {
+                Phase::Starting(until) | Phase::Stopping(until) | Phase::Ending(until) => {
                     happened.recv_timeout(until.saturating_duration_since(Instant::now()))
                 }
             };
@@ -193,6 +203,7 @@ impl Watch<'_> {
                     self.asked(command, reply);
                     None
                 }
+                Err(_) if self.has_last_fences() => None,
                 Err(_) => Some(self.out_of_time()),
             };
             if let Some(outcome) = end {
@@ -339,7 +350,7 @@ impl Watch<'_> {
             Phase::Serving if self.mount.stands() => Err(Failure::system(format!(
                 "the kernel broke off the mount on {place} (umount -f?): mount it again"
             ))),
-            Phase::Serving | Phase::Stopping(_) => {
+            Phase::Serving | Phase::Stopping(_) | Phase::Ending(_) => {
                 log::info!("unmounted {place}");
                 Ok(())
             }
@@ -354,7 +365,7 @@ impl Watch<'_> {
                 let line = format!("stopped before the mount on {} answered", self.place());
                 return Some(Err(Failure::mount(line)));
             }
-            Phase::Stopping(_) => return Some(self.out_of_time()),
+            Phase::Stopping(_) | Phase::Ending(_) => return Some(self.out_of_time()),
             Phase::Serving => {}
         }
         self.phase = Phase::Stopping(Instant::now() + END_WITHIN);
@@ -366,6 +377,18 @@ impl Watch<'_> {
         }
     }
 
+    /// The users' time is over, and they have gone: what the last of them changed is due only since then.
+    fn has_last_fences(&mut self) -> bool {
+        let gone = matches!(self.phase, Phase::Stopping(_))
+            && self.worker.is_some()
+            && is_unmounted(self.supervisor.dev_fuse());
+        if gone {
+            log::info!("{}: waiting for the last fences", self.place());
+            self.phase = Phase::Ending(Instant::now() + LAST_FENCES_WITHIN);
+        }
+        gone
+    }
+
     /// Ends without waiting any longer: `Standing`'s Drop takes away what still stands.
     fn out_of_time(&mut self) -> Result<(), Failure> {
         let place = self.place();
@@ -374,8 +397,11 @@ impl Watch<'_> {
                 "the mount on {place} does not answer within {} s: see what keeps this host busy, and mount again",
                 ANSWER_WITHIN.as_secs()
             ))),
-            Phase::Stopping(_) | Phase::Serving => {
-                log::warn!("{place} still has files open: ending without their users");
+            Phase::Stopping(_) | Phase::Serving | Phase::Ending(_) => {
+                match self.phase {
+                    Phase::Ending(_) => log::warn!("{place}: ending without the last fences"),
+                    _ => log::warn!("{place} still has files open: ending without their users"),
+                }
                 self.mount.tear_away();
                 self.worker.into_iter().for_each(supervise::kill);
                 Ok(())

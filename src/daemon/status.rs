@@ -147,7 +147,7 @@ impl Watch<'_> {
             state: match self.phase {
                 Phase::Starting(_) => State::Starting,
                 Phase::Serving => State::Serving,
-                Phase::Stopping(_) => State::Stopping,
+                Phase::Stopping(_) | Phase::Ending(_) => State::Stopping,
             },
             supervisor: known.supervisor.clone(),
             worker: known.worker.clone(),

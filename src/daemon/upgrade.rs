@@ -50,7 +50,9 @@ impl Watch<'_> {
         match self.phase {
             Phase::Serving => {}
             Phase::Starting(_) => return, // begun with the first answer
-            Phase::Stopping(_) => return self.tell(&Err("the mount ends".to_owned())),
+            Phase::Stopping(_) | Phase::Ending(_) => {
+                return self.tell(&Err("the mount ends".to_owned()));
+            }
         }
         if self.upgrade.is_under_way() {
             return;

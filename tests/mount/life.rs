@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rstest::rstest;
 use rustix::mount::UnmountFlags;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
-use crate::rig::{INDEX, PROGRAM, Rig, finish, wait_until};
+use crate::rig::{Daemon, INDEX, PROGRAM, Rig, finish, wait_until};
 
 #[test]
 fn a_mount_in_the_background_answers_when_the_program_returns() {
@@ -80,7 +80,7 @@ fn relative_paths_are_those_of_the_caller() {
 fn a_daemon_keeps_nothing_of_its_caller() {
     let Some(rig) = Rig::new() else { return };
     let kept = rig.path("kept");
-    let script = "exec 8>\"$0\"; umask 077; ulimit -S -n 256; exec \"$@\"";
+    let script = "exec 8>\"$0\"; umask 077; ulimit -S -n 256; ulimit -S -f 1; exec \"$@\"";
     let mut command = Command::new("sh");
     command.args(["-c", script]).arg(&kept).arg(PROGRAM);
     command
@@ -112,6 +112,7 @@ fn a_daemon_keeps_nothing_of_its_caller() {
         .unwrap();
     let files: Vec<_> = files.split_whitespace().collect();
     assert_eq!(files[3], files[4], "soft and hard limit");
+    fs::write(rig.mountpoint.join("large"), [0; 1 << 16]).expect("its worker may write that");
 }
 
 #[rstest]
@@ -169,6 +170,25 @@ fn but_it_waits_for_them_only_so_long() {
         rig.is_unlocked()
     });
     drop(user);
+}
+
+/// What they have left is told to other hosts then, which takes as long as NFS does.
+#[test]
+fn its_worker_has_its_time_after_users_that_went_late() {
+    let Some(rig) = Rig::new() else { return };
+    let mut foreground = rig.foreground();
+    let worker = Daemon(Pid::from_child(&foreground.0)).worker();
+    let user = File::open(&rig.mountpoint).unwrap();
+    foreground.signal(Signal::TERM);
+    wait_until("detached", || rig.mounts_line().is_none());
+    worker.signal(Signal::STOP);
+    drop(user);
+    wait_until("the users' time is over", || {
+        rig.log().contains("waiting for the last fences")
+    });
+    worker.signal(Signal::CONT);
+    assert_eq!(foreground.code(), Some(0), "{}", rig.log());
+    assert!(!rig.log().contains("ending without"), "{}", rig.log());
 }
 
 #[test]
