@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FileType, FlockOperation, Mode};
+use rustix::io::Errno;
 use support::dovecot::hashed;
 use support::lab::mail_dir;
 use support::mount::Options;
@@ -721,7 +722,8 @@ fn times_are_kept_to_the_nanosecond_whenever_they_are() {
     let lab = Lab::new();
     let mount = Mount::new(&lab, "a");
     let file = File::create(mount.path().join("file")).expect("a file");
-    for (tv_sec, tv_nsec) in [(1 << 33, 7), (0, 0), (-1, 999_999_999), (-5, 300_000_000)] {
+    let times = [(1 << 33, 7), (0, 0), (-1, 999_999_999), (-5, 300_000_000)];
+    for (tv_sec, tv_nsec) in times.into_iter().chain([(i64::MIN, 0), (i64::MAX, 0)]) {
         let time = rustix::fs::Timespec { tv_sec, tv_nsec };
         let times = rustix::fs::Timestamps {
             last_access: time,
@@ -732,4 +734,31 @@ fn times_are_kept_to_the_nanosecond_whenever_they_are() {
         assert_eq!((found.mtime(), found.mtime_nsec()), (tv_sec, tv_nsec));
         assert_eq!((found.atime(), found.atime_nsec()), (tv_sec, tv_nsec));
     }
+}
+
+/// Who asks whether a file is a terminal, as every program does that prints, costs the log nothing.
+#[test]
+fn an_ioctl_is_no_line_in_the_log() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mount = Mount::new(&lab, "a");
+    let file = File::create(mount.path().join("file")).expect("a file");
+    assert_eq!(
+        rustix::termios::tcgetattr(&file).map(drop),
+        Err(Errno::NOTTY)
+    );
+    assert!(!mount.log().contains("ioctl"), "{}", mount.log());
+}
+
+#[test]
+fn a_large_file_where_a_user_should_have_his_directory_is_like_any_other() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mount = Options::new(&lab, "a").option("max_user_bytes=64k").mount();
+    let file = File::create(hashed(mount.path(), "alice")).expect("a file");
+    file.set_len(1 << 20).expect("a file's length");
 }

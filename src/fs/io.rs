@@ -100,7 +100,8 @@ impl Core {
 
     /// In whose directory a file is, or was when it was opened.
     fn user_of(&self, file: &File) -> io::Result<Option<Arc<UserState>>> {
-        let path = self.store.path_of(file)?.unwrap_or_default();
+        let mut path = self.store.path_of(file)?.unwrap_or_default();
+        path.pop(); // a file in the very place of a user's directory is nobody's
         let components = path.iter().map(Vec::as_slice);
         let dir: Vec<&[u8]> = components.take(self.config.layout.depth()).collect();
         let user = self.config.layout.user_of(&dir);
