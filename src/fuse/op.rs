@@ -25,43 +25,31 @@ pub enum Op {
 impl Op {
     /// Its word.
     pub fn word(self) -> &'static str {
-        match self {
-            Op::Lookup => "lookup",
-            Op::Getattr => "getattr",
-            Op::Setattr => "setattr",
-            Op::Mkdir => "mkdir",
-            Op::Unlink => "unlink",
-            Op::Rmdir => "rmdir",
-            Op::Rename => "rename",
-            Op::Link => "link",
-            Op::Open => "open",
-            Op::Create => "create",
-            Op::Read => "read",
-            Op::Write => "write",
-            Op::Release => "release",
-            Op::Readdir => "readdir",
-            Op::Statfs => "statfs",
-        }
+        self.told().0
     }
 
     /// Where it is counted.
     pub fn cell(self) -> Cell {
+        self.told().1
+    }
+
+    fn told(self) -> (&'static str, Cell) {
         match self {
-            Op::Lookup => Cell::OpLookup,
-            Op::Getattr => Cell::OpGetattr,
-            Op::Setattr => Cell::OpSetattr,
-            Op::Mkdir => Cell::OpMkdir,
-            Op::Unlink => Cell::OpUnlink,
-            Op::Rmdir => Cell::OpRmdir,
-            Op::Rename => Cell::OpRename,
-            Op::Link => Cell::OpLink,
-            Op::Open => Cell::OpOpen,
-            Op::Create => Cell::OpCreate,
-            Op::Read => Cell::OpRead,
-            Op::Write => Cell::OpWrite,
-            Op::Release => Cell::OpRelease,
-            Op::Readdir => Cell::OpReaddir,
-            Op::Statfs => Cell::OpStatfs,
+            Op::Lookup => ("lookup", Cell::OpLookup),
+            Op::Getattr => ("getattr", Cell::OpGetattr),
+            Op::Setattr => ("setattr", Cell::OpSetattr),
+            Op::Mkdir => ("mkdir", Cell::OpMkdir),
+            Op::Unlink => ("unlink", Cell::OpUnlink),
+            Op::Rmdir => ("rmdir", Cell::OpRmdir),
+            Op::Rename => ("rename", Cell::OpRename),
+            Op::Link => ("link", Cell::OpLink),
+            Op::Open => ("open", Cell::OpOpen),
+            Op::Create => ("create", Cell::OpCreate),
+            Op::Read => ("read", Cell::OpRead),
+            Op::Write => ("write", Cell::OpWrite),
+            Op::Release => ("release", Cell::OpRelease),
+            Op::Readdir => ("readdir", Cell::OpReaddir),
+            Op::Statfs => ("statfs", Cell::OpStatfs),
         }
     }
 }
