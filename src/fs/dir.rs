@@ -20,8 +20,6 @@ use crate::store::Node;
 /// Offsets up to here are those of `.` and `..`.
 const FIRST_OFFSET: u64 = 3;
 
-/// More than fit into the kernel's largest READDIR.
-const MAX_ENTRIES: usize = 4096;
 /// So many listings are kept, and so many entries of all together, of some eighty bytes each: anybody may open directories.
 /// The rest of a listing that had to make room for others is made anew.
 const MAX_LISTINGS: usize = 64;
@@ -38,6 +36,20 @@ pub struct Entry {
     pub kind: FileType,
     /// Its name.
     pub name: OsString,
+}
+
+/// The rest of a listing.
+#[derive(Debug)]
+pub struct Rest {
+    listing: Arc<Vec<Entry>>,
+    from: usize,
+}
+
+impl Rest {
+    /// Its entries, more perhaps than are asked for at a time.
+    pub fn entries(&self) -> &[Entry] {
+        &self.listing[self.from..]
+    }
 }
 
 /// Listings under way, those that were opened first before the others. One that is not found here is made anew.
@@ -68,18 +80,17 @@ impl Core {
     ///
     /// # Errors
     /// As `readdir(3)`, ESTALE when the directory is gone.
-    pub fn readdir(&self, node: Node, handle: Handle, offset: u64) -> Result<Vec<Entry>> {
-        let entries = match self.listings.get(handle) {
-            Some(entries) if offset > 0 => entries,
+    pub fn readdir(&self, node: Node, handle: Handle, offset: u64) -> Result<Rest> {
+        let listing = match self.listings.get(handle) {
+            Some(listing) if offset > 0 => listing,
             _ => {
-                let entries = Arc::new(self.list(node)?);
-                self.listings.keep(handle, &entries);
-                entries
+                let listing = Arc::new(self.list(node)?);
+                self.listings.keep(handle, &listing);
+                listing
             }
         };
-        let from = entries.partition_point(|entry| entry.offset <= offset);
-        let to = entries.len().min(from + MAX_ENTRIES);
-        Ok(entries[from..to].to_vec())
+        let from = listing.partition_point(|entry| entry.offset <= offset);
+        Ok(Rest { listing, from })
     }
 
     /// Ends a listing.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::attr::Change;
-pub use self::dir::Entry as DirEntry;
+pub use self::dir::Rest as RestOfListing;
 use self::error::{FsError, Result, Stop};
 use crate::journal::{BLAME, Entry, Snapshot, Who};
 use crate::options::Config;

@@ -15,7 +15,7 @@ use rustix::fs::StatVfs;
 use super::op::Op;
 use super::session::RESENT;
 use crate::fs::error::{FsError, Result, Stop};
-use crate::fs::{Call, Core, DirEntry, FOREVER, Found, Handle};
+use crate::fs::{Call, Core, FOREVER, Found, Handle, RestOfListing};
 use crate::log_limit::LogLimit;
 use crate::store::Attr;
 use crate::user::process::Caller;
@@ -248,8 +248,8 @@ replied!(ReplyStatfs, StatVfs, |r, s| r.statfs(
     s.f_namemax as u32,
     s.f_frsize as u32
 ));
-replied!(ReplyDirectory, Vec<DirEntry>, |r, entries| {
-    for e in entries {
+replied!(ReplyDirectory, RestOfListing, |r, rest| {
+    for e in rest.entries() {
         if r.add(INodeNo(e.ino), e.offset, kind(e.kind), &e.name) {
             break;
         }
