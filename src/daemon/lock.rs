@@ -20,8 +20,7 @@ use crate::exit::Failure;
 
 /// Our directory within the backing; the mount does not show it.
 const DIRECTORY: &str = ".listindexfs";
-/// After `umount` its daemon needs a moment to end, after SIGTERM up to ten seconds, and
-/// `umount X; mount X` is to work.
+/// After `umount` its daemon needs a moment to end, or ten seconds where NFS is slow, and `umount X; mount X` is to work.
 const ENDING: Duration = Duration::from_secs(12);
 /// In the lock file.
 const CLEANS: &[u8] = b"cleans";
