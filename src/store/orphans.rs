@@ -114,13 +114,16 @@ impl Store {
         name: &CStr,
         node: Node,
     ) -> io::Result<()> {
-        opens.with(node, |open| match open {
-            Some(open) => {
-                rustix::fs::renameat(dir, name, &self.root, orphan_path(node))?;
-                open.orphan = true;
-                Ok(())
+        opens.with(node, |open| {
+            let _names = self.known.change(node);
+            match open {
+                Some(open) => {
+                    rustix::fs::renameat(dir, name, &self.root, orphan_path(node))?;
+                    open.orphan = true;
+                    Ok(())
+                }
+                None => Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?),
             }
-            None => Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?),
         })
     }
 
