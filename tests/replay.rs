@@ -5,15 +5,17 @@ mod support;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rstest::rstest;
 use rustix::fs::RenameFlags;
-use rustix::process::Signal;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 use support::mount::Options;
 use support::vm::Guest;
-use support::{FUSE, Lab, Mount, ROOT, VM, eventually, lacks, process};
+use support::{FUSE, Lab, Light, Mount, ROOT, VM, eventually, lacks, process};
 
 /// A mount whose workers die after each request of one kind.
 struct Dying {
@@ -396,6 +398,60 @@ fn read_and_not_noted(#[case] operation: u32, #[case] story: fn(&Dying)) {
     dying.assert_died();
     let log = dying.mount.log();
     assert!(log.contains("was taken and not noted"), "{log}");
+}
+
+/// `/dev/fuse` as the supervisor has it.
+fn dev_fuse(supervisor: u32) -> OwnedFd {
+    let fds = fs::read_dir(format!("/proc/{supervisor}/fd")).expect("its descriptors");
+    let mut paths = fds.map(|fd| fd.expect("a descriptor").path());
+    let is = |path: &PathBuf| fs::read_link(path).is_ok_and(|to| to == Path::new("/dev/fuse"));
+    let path = paths.find(is).expect("/dev/fuse");
+    let fd = path
+        .file_name()
+        .and_then(|name| name.to_str()?.parse().ok());
+    let process = Pid::from_raw(supervisor as i32).expect("a pid");
+    let process = pidfd_open(process, PidfdFlags::empty()).expect("the supervisor");
+    pidfd_getfd(&process, fd.expect("a number"), PidfdGetfdFlags::empty()).expect("its descriptor")
+}
+
+/// The kernel has been told to send an OPEN again, and nobody has read it yet: then it drops the request of who is killed, of
+/// whom the next worker knows that he has the file open.
+#[test]
+fn who_is_killed_before_his_open_is_read_again_has_nothing_open() {
+    if Kernel::here() == Kernel::Before6_9 || lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let dying = Dying::after("open", Kernel::Resends);
+    let alice = Light::new(dying.mount.path(), &dying._lab.index(), "alice");
+    drop(alice.first().expect("a first session"));
+    let supervisor = dying.mount.pid().expect("a supervisor");
+    let worker = dying.mount.worker().expect("a worker");
+    process::signal(supervisor, Signal::STOP);
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec 3>>$0"]).arg(alice.log());
+    let mut opener = process::spawn(command).expect("a process");
+    eventually("the worker has opened it, and died", || {
+        let dead = fs::read_to_string(format!("/proc/{worker}/stat"))
+            .ok()?
+            .contains(") Z ");
+        let threads = fs::read_dir(format!("/proc/{worker}/task")).ok()?.count();
+        (dead && threads == 1).then_some(())
+    });
+    let resend = [16_u32, 7, 0, 0].map(u32::to_ne_bytes).concat();
+    rustix::io::write(dev_fuse(supervisor), &resend).expect("told");
+    opener.kill().expect("killed");
+    eventually("it has ended", || opener.try_wait().expect("waited"));
+    process::signal(supervisor, Signal::CONT);
+    eventually("nobody has it open", || {
+        let mut command = Command::new(support::mount::tool());
+        command
+            .args(["user", "alice", "--json", "--mount"])
+            .arg(dying.mount.path());
+        let said = process::output(&mut command, support::LIMIT)?.stdout;
+        let said: serde_json::Value = serde_json::from_slice(&said).ok()?;
+        said["holders"].as_array()?.is_empty().then_some(())
+    });
+    dying.assert_died();
 }
 
 /// All of it on the kernel of Debian 12.

@@ -12,10 +12,13 @@ mod lookup;
 mod open;
 mod place;
 
+use std::collections::HashMap;
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 pub use self::attr::Change;
 pub use self::dir::Rest as RestOfListing;
@@ -28,7 +31,7 @@ use crate::store::{Attr, Node, Store};
 use crate::template::User;
 use crate::user::directory::{Operation, Wait};
 use crate::user::gate::{Answer, Gate};
-use crate::user::process::Caller;
+use crate::user::process::{Caller, Process};
 use crate::user::state::{Pass, UserState};
 
 /// The kernel may keep what it knows for ever: nothing changes behind its back but what it is told of.
@@ -91,6 +94,8 @@ pub struct Core {
     listings: dir::Listings,
     /// What the worker before left of requests.
     left: Snapshot,
+    /// What it opened and has perhaps not answered, and who asked.
+    unanswered: Mutex<HashMap<u64, (u64, Process)>>,
     misfits: crate::log_limit::LogLimit,
 }
 
@@ -105,6 +110,7 @@ impl Core {
             gate,
             listings,
             left: Snapshot::default(),
+            unanswered: Mutex::default(),
             misfits: Default::default(),
         }
     }
@@ -129,6 +135,7 @@ impl Core {
         self.store
             .keep_orphans(|node| left.open.contains_key(&node.0))?;
         self.left = left.of_requests();
+        self.unanswered = Mutex::new(left.unanswered.clone());
         Ok(self)
     }
 
@@ -140,6 +147,7 @@ impl Core {
         if !call.resent || matches!(call.verdict, Some(Verdict::Refused)) {
             return Ok(());
         }
+        self.unanswered.lock().remove(&call.unique);
         let (blame, user) = self.left.tried(call.unique);
         if blame < MAX_BLAME {
             self.note_try(call, None);
@@ -149,6 +157,25 @@ impl Core {
             Some(user) => Err(Stop::Refuse(user)),
             None => Err(FsError::Deadly.into()),
         }
+    }
+
+    /// Closes what the worker before opened and did not answer for processes that have been killed since: the kernel drops
+    /// their requests, sends none of them again, and no RELEASE. To be called once all else has come again.
+    pub fn close_unanswered(&self) {
+        for (unique, (node, process)) in std::mem::take(&mut *self.unanswered.lock()) {
+            let owner = self.opens.owner(Node(node));
+            if owner.is_some_and(|state| self.gate.is_left_open(&state, process)) {
+                log::debug!("closed for pid {}, which was killed", process.pid);
+                let handle = Handle(process.pid.into());
+                drop(self.closed(Node(node), handle, Some(unique)));
+            }
+        }
+    }
+
+    /// Tells the next worker that a request which has opened a file has been answered.
+    pub fn note_answered(&self, call: &Call) {
+        let unique = call.unique;
+        self.gate.journal().note(&Entry::Answered { unique });
     }
 
     /// Tells the next worker of whose gate a request came to that was resent.

@@ -172,7 +172,12 @@ impl Core {
     }
 
     /// Counts a file as closed; the next worker is told of it if it is by a request.
-    fn closed(&self, node: Node, handle: Handle, request: Option<u64>) -> Option<DueRun> {
+    pub(super) fn closed(
+        &self,
+        node: Node,
+        handle: Handle,
+        request: Option<u64>,
+    ) -> Option<DueRun> {
         let owner = self.opens.remove(node, || self.store.drop_orphan(node));
         let pid = handle.0 as u32;
         let told = request.map(|unique| Entry::Released {

@@ -36,11 +36,14 @@ pub trait Replied<T>: Send + 'static {
 pub struct Runner {
     core: Arc<Core>,
     limit: Arc<LogLimit>,
+    /// Whether the next worker is to know which files have been opened for somebody who has heard of it.
+    notes_answers: bool,
 }
 
 /// An operation on its way to its reply.
 struct Running<O, R> {
     kind: Op,
+    notes_answer: bool,
     core: Arc<Core>,
     limit: Arc<LogLimit>,
     call: Call,
@@ -49,11 +52,12 @@ struct Running<O, R> {
 }
 
 impl Runner {
-    /// A runner for one core.
-    pub fn new(core: Core) -> Self {
+    /// A runner for one core. `notes_answers`: what it answers goes to the kernel itself.
+    pub fn new(core: Arc<Core>, notes_answers: bool) -> Self {
         Runner {
-            core: Arc::new(core),
+            core,
             limit: Arc::default(),
+            notes_answers,
         }
     }
 
@@ -71,6 +75,7 @@ impl Runner {
         self.core.gate().stats().count(kind.cell());
         Running {
             kind,
+            notes_answer: self.notes_answers && matches!(kind, Op::Open | Op::Create),
             core: Arc::clone(&self.core),
             limit: Arc::clone(&self.limit),
             call: call(req),
@@ -120,7 +125,12 @@ impl<O, R> Running<O, R> {
         R: Replied<T>,
     {
         match guarded(|| (self.op)(&self.core, &self.call)) {
-            Ok(value) => answer(self.kind.word(), &self.call, value, self.reply),
+            Ok(value) => {
+                answer(self.kind.word(), &self.call, value, self.reply);
+                if self.notes_answer {
+                    self.core.note_answered(&self.call);
+                }
+            }
             Err(stop) => self.stopped(stop),
         }
     }

@@ -40,6 +40,7 @@ const LAST_FENCES: Duration = Duration::from_secs(10);
 pub struct Server {
     session: Session<Adapter>,
     gate: Arc<Gate>,
+    core: Arc<Core>,
     dev_fuse: OwnedFd,
     /// Where it is asked to clean; it goes with this.
     _socket: Option<Socket>,
@@ -98,11 +99,12 @@ impl Server {
         let cached = Cached::new(&store, core.opens(), Box::new(pruner), follows);
         keep::start(&config, &store, &gate, &left, cached).context("failed to start the keeper")?;
         keep::tell_what_is_here(&store, &gate, opens).context("failed to start counting")?;
-        let adapter = Adapter {
-            run: Runner::new(core),
-        };
         let resends =
             session::resend(dev_fuse.as_fd()).context("failed to ask for what was not answered")?;
+        let core = Arc::new(core);
+        let adapter = Adapter {
+            run: Runner::new(Arc::clone(&core), resends),
+        };
         let session = match resends {
             true => session::go_on(adapter, &dev_fuse).map_err(Into::into),
             false => between::go_on(adapter, &dev_fuse, &slots.into(), &left, &journal),
@@ -113,6 +115,7 @@ impl Server {
             session,
             _socket: answer::listen(&config, &store, &gate),
             gate,
+            core,
             dev_fuse,
         })
     }
@@ -122,8 +125,11 @@ impl Server {
     /// # Errors
     /// When `/dev/fuse` fails.
     pub fn run(self) -> std::io::Result<()> {
-        let gate = Arc::clone(&self.gate);
-        let lives = move || gate.journal().note(&Entry::Survived);
+        let core = Arc::clone(&self.core);
+        let lives = move || {
+            core.close_unanswered();
+            core.gate().journal().note(&Entry::Survived);
+        };
         let (outcome, at) = ended(self.session, &self.dev_fuse, lives)?;
         // Where only this worker ends, the next goes on with what is due.
         let last = is_unmounted(&self.dev_fuse);

@@ -73,7 +73,7 @@ pub enum Entry {
     Kept { bytes: u64 },
     /// A request has been taken from the kernel, which does not send it again; its bytes.
     Taken { unique: u64, request: Vec<u8> },
-    /// It has been answered.
+    /// It has been answered; also of one that has opened a file, where the kernel sends again what has not been.
     Answered { unique: u64 },
     /// A node is open so often. Of a journal written anew only.
     Open {

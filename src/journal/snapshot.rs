@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::entry::{BLAME, Entry, Who, ghost};
 use crate::user::ghosts::Ghost;
+use crate::user::process::Process;
 
 /// So many requests are remembered as done. Only those that were not answered are asked for again, as many as
 /// there are threads at most.
@@ -24,6 +25,9 @@ pub struct Snapshot {
     pub bytes: u64,
     /// The requests that were taken and not answered, where the kernel does not send them again.
     pub taken: HashMap<u64, Vec<u8>>,
+    /// The requests of the last worker that have opened a list index file and are not known to be answered: the file, and who
+    /// asked. A journal that is written anew does not tell of them.
+    pub unanswered: HashMap<u64, (u64, Process)>,
     pub(super) done: VecDeque<u64>,
     pub(super) renames: VecDeque<(u64, u64)>,
     /// What each request is blamed with that workers have died with in their hands, and its user if he is known.
@@ -127,7 +131,10 @@ impl Snapshot {
             Entry::Swept => self.swept = true,
             Entry::Kept { bytes } => self.bytes = bytes,
             Entry::Taken { unique, request } => drop(self.taken.insert(unique, request)),
-            Entry::Answered { unique } => drop(self.taken.remove(&unique)),
+            Entry::Answered { unique } => {
+                self.taken.remove(&unique);
+                self.unanswered.remove(&unique);
+            }
             Entry::Open { node, times, user } => {
                 self.open.insert(node, (times, user));
             }
@@ -148,6 +155,7 @@ impl Snapshot {
         let open = self.open.entry(node).or_default();
         open.0 += 1;
         let Some((user, who)) = by else { return };
+        self.unanswered.insert(unique, (node, who.process()));
         open.1.get_or_insert_with(|| user.clone());
         let part = self.users.entry(user).or_default();
         match part.holder(who.process().pid) {

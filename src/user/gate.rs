@@ -308,6 +308,13 @@ impl Gate {
         due.then(|| DueRun(Some((Arc::clone(self), Arc::clone(state)))))
     }
 
+    /// Whether a process that has died still has files of the user open.
+    pub fn is_left_open(&self, state: &UserState, process: Process) -> bool {
+        let inner = state.lock();
+        let holder = inner.holders.get(&process.pid);
+        holder.is_some_and(|holder| holder.process == process) && !self.processes.alive(process)
+    }
+
     /// How long a run waits for a lock: stock Dovecot holds it for milliseconds, and meanwhile others of
     /// the user's directory wait too.
     pub(super) fn patience(&self) -> Duration {
