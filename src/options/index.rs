@@ -108,9 +108,10 @@ impl Index {
     }
 }
 
-/// Whether users have each an INDEX of their own, as some names show: a hash alone gives one to many.
+/// Whether users have each an INDEX of their own. Where the name cannot be read in it some names show that: a short hash gives
+/// one to many, a long one to nobody else. (Each worker does this as it takes over, so not where it need not.)
 fn apart(layout: &Layout, index: &IndexTemplate) -> Result<(), OptionError> {
-    if index.needs_home() {
+    if index.needs_home() || index.tells_the_local_part() {
         return Ok(());
     }
     let mut seen = HashMap::new();

@@ -97,6 +97,11 @@ impl IndexTemplate {
         self.home.as_ref().is_some_and(|home| home.at == 0)
     }
 
+    /// Whether a user's local part can be read in it: then no two users of one domain have the same INDEX.
+    pub fn tells_the_local_part(&self) -> bool {
+        Inverse::of(&self.components).is_ok_and(|inverse| inverse.known.local.is_some())
+    }
+
     /// The leading directories that are the same for every user: the administrator's, not the users'.
     pub fn literal_prefix(&self) -> &Path {
         &self.prefix
