@@ -668,6 +668,17 @@ fn names_that_the_mount_keeps_for_itself() {
     refused(mail.try_to("rename", &[&alice, &bob]));
     let as_root = fs::rename(&alice, alice.with_file_name("carol")).expect_err("nor root");
     assert_eq!(as_root.raw_os_error(), Some(libc::EPERM));
+    // Nor does one come to be by a rename: it would have its maker's mode, and not be counted.
+    mail.ok("mkdir", &[&alice.join("below")]);
+    for to in [
+        alice.with_file_name("carol"),
+        point.join("d1"),
+        point.join("new"),
+    ] {
+        refused(mail.try_to("rename", &[&alice.join("below"), &to]));
+    }
+    mail.ok("rename", &[&alice.join("below"), &bob.join("below")]);
+    mail.ok("rmdir", &[&bob.join("below")]);
     for (from, to) in [(X, X), (X, "plain"), ("plain", X)] {
         for verb in ["rename", "link"] {
             let done = mail.try_to(verb, &[&alice.join(from), &bob.join(to)]);

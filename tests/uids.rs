@@ -132,6 +132,29 @@ fn a_directory_keeps_the_bit_of_its_group() {
     );
 }
 
+/// A domain's directory is open to all its users, in whatever way it comes to be.
+#[test]
+fn nobody_shuts_out_a_domain() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let mount = Options::new(&lab, "a").layout("%d/%n").mount();
+    let sh = |uid: u32, script: &str| {
+        let mut command = as_user(uid, uid, "sh");
+        let command = command.args(["-c", script]).current_dir(mount.path());
+        output(command, LIMIT).expect("a hang")
+    };
+    let move_one = "mkdir -p a.org/eve/d && chmod 700 a.org/eve/d && mv -T a.org/eve/d b.org";
+    let moved = sh(UID, move_one);
+    assert!(!moved.status.success(), "{}", said(&moved));
+    let shut_out = "mkdir -m 700 b.org && mkdir b.org/eve";
+    for (uid, script) in [(UID, shut_out), (UID + 1, "mkdir b.org/bob")] {
+        let done = sh(uid, script);
+        assert!(done.status.success(), "{script}: {}", said(&done));
+    }
+}
+
 #[test]
 fn five_uids_in_one_bucket() {
     if lacks(&[ROOT, DOVECOT, FUSE]) {

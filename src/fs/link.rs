@@ -82,7 +82,7 @@ impl Core {
     /// Renames.
     ///
     /// # Errors
-    /// As `renameat2(2)`; EXDEV for managed names between two directories, EPERM for users' directories.
+    /// As `renameat2(2)`; EXDEV for managed names between two directories, EPERM for users' directories and for what would become one.
     pub fn rename(
         &self,
         call: &Call,
@@ -103,7 +103,7 @@ impl Core {
             return Ok(());
         }
         let _operation = self.change(call, &new, &[from.1, to.1])?;
-        let moved = self.node_to_move(&old, from.1)?;
+        let moved = self.node_to_move((&old, from.1), &new)?;
         let begins = || {
             self.gate.journal().append(&Entry::Renames {
                 unique: call.unique,
@@ -125,7 +125,7 @@ impl Core {
                 )?)
             }
             RenameFlags::EXCHANGE => {
-                let other = self.node_to_move(&new, to.1)?;
+                let other = self.node_to_move((&new, to.1), &old)?;
                 let _names = [moved, other].map(|node| self.store.known().change(node));
                 begins()?;
                 Ok(rustix::fs::renameat_with(
@@ -161,14 +161,17 @@ impl Core {
         Ok(true)
     }
 
-    /// What a name means that is to be moved. A user's directory elsewhere would be another user's, or nobody's.
-    fn node_to_move(&self, dir: &Dir, name: &OsStr) -> Result<Node> {
+    /// What a name means that is to be moved. A user's directory elsewhere would be another user's, or nobody's; and one that
+    /// becomes a level has its maker's mode, so that he could shut out all others of a domain.
+    fn node_to_move(&self, (dir, name): (&Dir, &OsStr), to: &Dir) -> Result<Node> {
         let attr = self.store.attr_at(dir, &c_name(name)?)?;
         let is_dir = FileType::from_raw_mode(attr.stat.st_mode) == FileType::Directory;
-        match is_dir && matches!(self.place_in(dir)?, Place::Level(_)) {
-            true => Err(FsError::Reserved.into()),
-            false => Ok(attr.node),
+        for end in [dir, to].into_iter().filter(|_| is_dir) {
+            if matches!(self.place_in(end)?, Place::Level(_)) {
+                return Err(FsError::Reserved.into());
+            }
         }
+        Ok(attr.node)
     }
 
     /// Gives a file a second name.
