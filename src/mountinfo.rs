@@ -41,6 +41,12 @@ impl Mount {
             .map(|(_, value)| value)
     }
 
+    /// The option by which an NFS client answers from its cache when the server is gone, and calls that the truth.
+    pub fn believes_its_cache(&self) -> Option<&'static str> {
+        let mut options = ["softerr", "softreval"].into_iter();
+        options.find(|option| self.has_option(option))
+    }
+
     /// Whether nothing can be written there.
     pub fn is_read_only(&self) -> bool {
         self.has_option("ro") || self.flags.split(',').any(|flag| flag == "ro")
@@ -122,6 +128,7 @@ mod tests {
         assert_eq!((mount.id, mount.device.as_str()), (41, "0:52"));
         assert_eq!(mount.fs, "nfs4");
         assert!(mount.has_option("softerr") && !mount.has_option("soft"));
+        assert_eq!(mount.believes_its_cache(), Some("softerr"));
         assert_eq!(
             (mount.option("vers"), mount.option("timeo")),
             (Some("4.2"), None)

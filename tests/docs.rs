@@ -334,6 +334,7 @@ fn troubles() -> Vec<(Trouble, &'static str)> {
         Trouble::SoftErr {
             path: path(),
             point: path(),
+            option: "softerr",
         },
         Trouble::WrongKind {
             path: path(),

@@ -29,15 +29,17 @@ pub enum Trouble {
         /// The type in mountinfo.
         fs: String,
     },
-    /// NFS mounted with `softerr`: when the server is gone the client answers from its cache, and calls it the truth.
+    /// NFS mounted with `softerr` or `softreval`: when the server is gone the client answers from its cache, and calls it the truth.
     #[error(
-        "{path} is on {point}, which is mounted with softerr: a dead server's stale answers would be believed: mount it with hard, or with soft"
+        "{path} is on {point}, which is mounted with {option}: a dead server's stale answers would be believed: mount it with hard, or with soft"
     )]
     SoftErr {
         /// INDEX.
         path: PathBuf,
         /// The mount point.
         point: PathBuf,
+        /// The mount's option.
+        option: &'static str,
     },
     /// The part of INDEX that is the same for all users is missing.
     #[error(

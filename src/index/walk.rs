@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::Trouble;
 use super::dir::{BENEATH, Base, ESTALE_TRIES, IndexPath, fields, io_at};
 use super::guard::{MountTable, accepts};
+use crate::mountinfo::Mount;
 use crate::options::IndexFs;
 
 /// Walks down to INDEX. `None`: it, or a directory above it, does not exist.
@@ -188,14 +189,16 @@ pub(super) fn check_fs(
     mounts: &MountTable,
     fs: &IndexFs,
 ) -> Result<(), Trouble> {
-    let checked = mounts.by_id(mount_id, |mount| match mount {
-        Some(mount) if mount.has_option("softerr") => Err(Trouble::SoftErr {
+    let cached = |mount: &Mount| mount.believes_its_cache();
+    let checked = mounts.by_id(mount_id, |mount| match (mount, mount.and_then(cached)) {
+        (Some(mount), Some(option)) => Err(Trouble::SoftErr {
             path: path.to_owned(),
             point: mount.point.clone(),
+            option,
         }),
-        Some(mount) if accepts(fs, &mount.fs) => Ok(()),
-        None if *fs == IndexFs::Any => Ok(()),
-        mount => Err(Trouble::WrongFs {
+        (Some(mount), _) if accepts(fs, &mount.fs) => Ok(()),
+        (None, _) if *fs == IndexFs::Any => Ok(()),
+        (mount, _) => Err(Trouble::WrongFs {
             path: path.to_owned(),
             fs: mount.map_or_else(|| "an unknown mount".into(), |mount| mount.fs.clone()),
         }),

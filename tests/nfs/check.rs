@@ -87,6 +87,8 @@ fn said_with(options: &str, ours: &str) -> Vec<[String; 3]> {
 fn mount_options_that_hurt_are_found() {
     let all = said_with("softerr", "");
     assert_found(&all, "error", "nfs", "mount it hard, or soft");
+    let all = said_with("soft,softreval", "");
+    assert_found(&all, "error", "nfs", "mounted with softreval");
     let all = said_with("noac", "");
     assert_found(&all, "warning", "nfs", "actimeo=60");
     let all = said_with("actimeo=60", "");

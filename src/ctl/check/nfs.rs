@@ -9,13 +9,13 @@ pub fn look_at(mount: &Mount, config: &Config, report: &mut Report) {
     let point = mount.point.display();
     let version = mount.option("vers").unwrap_or("?");
     let mut notes = vec![format!("vers={version}")];
-    if mount.has_option("softerr") {
+    if let Some(option) = mount.believes_its_cache() {
         report.error(
             About::Nfs,
-            format!("{point} is mounted with softerr, which answers from its cache when the server is gone, so every user is refused: mount it hard, or soft"),
+            format!("{point} is mounted with {option}, which answers from its cache when the server is gone, so every user is refused: mount it hard, or soft"),
         );
     }
-    let how = ["hard", "soft", "softerr"].into_iter();
+    let how = ["hard", "soft", "softerr", "softreval"].into_iter();
     notes.extend(how.filter(|how| mount.has_option(how)).map(str::to_owned));
     attributes(mount, report, &mut notes);
     locks(mount, config, report);
@@ -115,6 +115,7 @@ mod tests {
 
     #[rstest]
     #[case("rw,vers=4.2,softerr", "", Level::Error, "mount it hard, or soft")]
+    #[case("rw,vers=3,soft,softreval", "", Level::Error, "with softreval")]
     #[case("rw,vers=4.2,hard,noac", "", Level::Warning, "actimeo=60")]
     #[case(
         "rw,vers=4.2,hard,acregmin=0,acregmax=0",
