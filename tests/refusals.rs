@@ -6,7 +6,12 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
+use listindexfs::index::creds::Creds;
+use listindexfs::index::dir::{Base, IndexDir, IndexPath};
+use listindexfs::index::guard::MountTable;
+use listindexfs::options::{IndexFs, LockMethod};
 use support::dovecot::hashed;
 use support::lab::{dir_of, mail_dir};
 use support::model::Op;
@@ -339,6 +344,51 @@ fn a_full_index() {
     for site in sites.iter().chain(&sites) {
         served(site, "alice", &mut model);
     }
+}
+
+/// A dotlock of which nothing but the name could be written would hold up stock backends, and us for two seconds each time.
+#[test]
+fn what_cannot_be_written_into_a_full_index_is_not_left_there() {
+    if lacks(&[ROOT]) {
+        return;
+    }
+    let lab = Lab::new();
+    let _tiny = Tiny::mount(&lab.index());
+    let log = lab.index().join(LOG);
+    fs::write(&log, "a stock backend's").expect("a log");
+    chown(&log, Some(UID), Some(GID)).expect("chown");
+    let ballast = lab.index().join("ballast");
+    let mut zeroes = fs::File::open("/dev/zero").expect("zeroes");
+    let mut full = fs::File::create(&ballast).expect("ballast");
+    std::io::copy(&mut zeroes, &mut full).expect_err("it is full");
+
+    let creds = Creds {
+        uid: UID,
+        gid: GID,
+        groups: Vec::new(),
+    };
+    let at = IndexPath {
+        base: lab.index(),
+        rest: PathBuf::new(),
+        base_is: Base::Fixed,
+    };
+    let mounts = MountTable::open().expect("mountinfo");
+    let index = IndexDir::open(&at, &creds, &mounts, &IndexFs::Any);
+    let index = index.expect("INDEX").expect("INDEX");
+    let (log, other) = (LOG.as_ref(), "other.log".as_ref());
+    let locked = index.lock_log(log, LockMethod::Dotlock, Duration::ZERO);
+    let put = index.lock_to_put(other, 7, Duration::ZERO);
+    let made = index.make(".lasthost.beside".as_ref(), b"a claim", None);
+    for e in [locked.map(drop), put.map(drop), made.map(drop)] {
+        let e = e.expect_err("there is no room").to_string();
+        assert!(e.contains("No space left on device"), "{e}");
+    }
+    let mut names = index.names(|name| !name.to_string_lossy().starts_with('.'));
+    let names = names.as_mut().expect("INDEX");
+    names.sort();
+    assert_eq!(*names, ["ballast", LOG]);
+    let hidden = index.names(|name| name.to_string_lossy().starts_with(".lasthost"));
+    assert_eq!(hidden.expect("INDEX").len(), 0);
 }
 
 /// A filesystem of 1 MiB.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::time::SystemTime;
 
-use rustix::fs::{AtFlags, Mode, OFlags, Statx, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::Trouble;
@@ -25,7 +25,8 @@ impl IndexDir {
         }
     }
 
-    /// Makes INDEX/`name`, which must not exist, with `text`, and gives it `mtime`; returns it open.
+    /// Makes INDEX/`name`, which must not exist, with `text`, and gives it `mtime`; returns it open. What cannot be written does
+    /// not stay.
     ///
     /// # Errors
     /// [`Trouble::Io`], `EEXIST` among them.
@@ -71,32 +72,44 @@ impl IndexDir {
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<IndexFile, Trouble> {
         let _as = self.act()?;
-        let make = || -> io::Result<(File, Statx)> {
-            let flags =
-                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let mut file = File::from(rustix::fs::openat(
-                &self.dir,
-                name,
-                flags,
-                Mode::from_raw_mode(mode),
-            )?);
-            fill(&mut file)?;
-            file.sync_all()?;
-            let stat = rustix::fs::statx(
-                &file,
-                "",
-                AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC,
-                fields(),
-            )?;
-            Ok((file, stat))
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = rustix::fs::openat(&self.dir, name, flags, Mode::from_raw_mode(mode));
+        let mut file = File::from(made.map_err(|e| self.io("write", name)(e.into()))?);
+        let sync = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+        let filled = fill(&mut file)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| Ok(rustix::fs::statx(&file, "", sync, fields())?));
+        let stat = match filled {
+            Ok(stat) => stat,
+            Err(e) => {
+                self.unmake(name, file);
+                return Err(self.io("write", name)(e));
+            }
         };
-        let (file, stat) = make().map_err(self.io("write", name))?;
         let owner = (stat.stx_uid, stat.stx_gid, u32::from(stat.stx_mode) & 0o777);
         Ok(IndexFile {
             file,
             identity: identity(&stat),
             owner,
         })
+    }
+
+    /// Removes what could not be written: an empty dotlock would hold others up. Unless the name is another's by now.
+    fn unmake(&self, name: &OsStr, file: File) {
+        let ours = file.metadata().map(|made| made.ino());
+        drop(file); // else the NFS client would only give it another name
+        let there = self.look(name).map(|there| there.map(|is| is.ino));
+        if matches!((ours, there), (Ok(ours), Ok(Some(there))) if ours == there) {
+            self.remove_quietly(name);
+        }
+    }
+
+    /// Removes what is of no use, as well as that can be done.
+    pub fn remove_quietly(&self, name: &OsStr) {
+        if let Err(e) = self.remove(name) {
+            log::debug!("left behind: {e}");
+        }
     }
 
     /// Gives a file of INDEX another name, unless that is taken: then `false`.

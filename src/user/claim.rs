@@ -48,11 +48,11 @@ pub fn put(
     put().inspect_err(|_| {
         // What warns of stale logs must not be lost: other hosts would pull them.
         let lasthost = lasthost.stale.is_empty().then(|| OsStr::new(LASTHOST));
-        for name in [Some(beside.as_os_str()), lasthost].into_iter().flatten() {
-            if let Err(e) = dir.remove(name) {
-                log::debug!("after a claim that failed: {e}");
-            }
-        }
+        let names = [Some(beside.as_os_str()), lasthost];
+        names
+            .into_iter()
+            .flatten()
+            .for_each(|name| dir.remove_quietly(name));
     })
 }
 

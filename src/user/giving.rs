@@ -317,9 +317,7 @@ impl Gate {
             }
             made => made,
         };
-        // What there is of it, as where the quota ends.
-        made.inspect_err(|_| remove_quietly(index, beside))
-            .map(|made| made.identity.ino)
+        made.map(|made| made.identity.ino)
     }
 
     /// Locks the logs' names, and forgets the record: from here on what lies here is not believed.
@@ -425,13 +423,6 @@ fn names_in(dir: &OwnedFd, log: &OsStr) -> io::Result<Vec<OsString>> {
 }
 
 fn clear_away(index: &IndexDir, parcels: &[Parcel]) {
-    for (beside, _) in parcels.iter().flat_map(|parcel| &parcel.files) {
-        remove_quietly(index, beside);
-    }
-}
-
-fn remove_quietly(index: &IndexDir, name: &OsStr) {
-    if let Err(e) = index.remove(name) {
-        log::debug!("what was not given back: {e}");
-    }
+    let files = parcels.iter().flat_map(|parcel| &parcel.files);
+    files.for_each(|(beside, _)| index.remove_quietly(beside));
 }
