@@ -21,6 +21,7 @@ const MIN_GRACE: Duration = Duration::from_secs(10);
 /// Removes what has become too old.
 pub fn sweep(config: &Config, store: &Store, gate: &Arc<Gate>) {
     let (now, mut pace) = (Stamp::now(), Pace::begin());
+    store.usage().clock_is(now);
     if let Some(age) = config.bounds.max_age {
         let before = now.before(age);
         gate.evict_while(Reason::Age, |_, kept| {

@@ -161,6 +161,22 @@ impl Usage {
         }
     }
 
+    /// Nobody was here later than now, as who was here before the clock was set back seems to have been: he would never go.
+    pub fn clock_is(&self, now: Stamp) {
+        let mut table = self.table.lock();
+        let later = (Bound::Excluded((now, LAST)), Bound::Unbounded);
+        let ahead: Vec<_> = [&table.full, &table.bare]
+            .into_iter()
+            .flat_map(|order| order.range(later))
+            .map(|(_, dir)| *dir)
+            .collect();
+        for dir in ahead {
+            if let Some((_, bytes)) = table.users.get(&dir).copied() {
+                table.set(dir, now, bytes);
+            }
+        }
+    }
+
     /// What lies in the directory has been counted. When it is not known yet it was last used at `last`.
     pub fn counted(&self, dir: Node, last: Stamp, bytes: Bytes) {
         let mut table = self.table.lock();
@@ -298,15 +314,18 @@ mod tests {
         Counted(u64, u64, u64),
         Emptied(u64),
         Forget(u64),
+        ClockIs(u64),
     }
 
     fn op() -> impl Strategy<Value = Op> {
         let (dir, at, bytes) = (1..8u64, 1..100u64, 0..4u64);
         prop_oneof![
             (dir.clone(), at.clone()).prop_map(|(dir, at)| Op::Used(dir, at)),
-            (dir.clone(), at, bytes).prop_map(|(dir, at, bytes)| Op::Counted(dir, at, bytes)),
+            (dir.clone(), at.clone(), bytes)
+                .prop_map(|(dir, at, bytes)| Op::Counted(dir, at, bytes)),
             dir.clone().prop_map(Op::Emptied),
             dir.prop_map(Op::Forget),
+            at.prop_map(Op::ClockIs),
         ]
     }
 
@@ -355,6 +374,10 @@ mod tests {
                     Op::Forget(dir) => {
                         plain.remove(&dir);
                         usage.forget(Node(dir));
+                    }
+                    Op::ClockIs(at) => {
+                        plain.values_mut().for_each(|(last, _)| *last = at.min(*last));
+                        usage.clock_is(Stamp(at));
                     }
                 }
                 let all = plain.values().map(|(_, bytes)| bytes).sum::<u64>();

@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use rustix::io::Errno;
@@ -112,7 +113,7 @@ impl Room {
     }
 
     /// Waits until a bound is nearly reached, or for so long.
-    pub fn wait(&self, limit: std::time::Duration) {
+    pub fn wait(&self, limit: Duration) {
         let mut agenda = self.agenda.lock();
         if !agenda.pressed {
             self.changed.wait_for(&mut agenda, limit);
@@ -226,6 +227,7 @@ impl Gate {
     ) -> u64 {
         let usage = self.store.usage();
         let (began, mut gone) = (Stamp::now(), 0);
+        usage.clock_is(began.before(Duration::from_millis(1)));
         // Each once: who is busy counts as used now.
         for _ in 0..usage.users() {
             let next = usage.oldest().filter(|kept| kept.last < began);

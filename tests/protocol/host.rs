@@ -13,6 +13,7 @@ use listindexfs::fs::{Call, Core, Handle};
 use listindexfs::index::lasthost::Instance;
 use listindexfs::journal::Snapshot;
 use listindexfs::options::Config;
+use listindexfs::store::usage::Stamp;
 use listindexfs::store::{Node, ROOT, Store};
 use listindexfs::user::Kernel;
 use listindexfs::user::claim::random_u128;
@@ -93,6 +94,7 @@ pub struct Host {
     options: String,
     backing: TempDir,
     processes: Invented,
+    store: Arc<Store>,
     core: Core,
     crash: Arc<Mutex<Crash>>,
 }
@@ -153,7 +155,7 @@ impl Host {
             journal: Arc::default(),
             stats: Arc::default(),
         });
-        let core = Core::new(config, store, gate.unwrap());
+        let core = Core::new(config, Arc::clone(&store), gate.unwrap());
         let core = core.take_over(&Snapshot::default()).unwrap();
         Host {
             instance,
@@ -161,8 +163,17 @@ impl Host {
             options,
             backing,
             processes,
+            store,
             core,
             crash,
+        }
+    }
+
+    /// Everybody who has something here was here last then.
+    pub fn were_here(&self, then: Stamp) {
+        let usage = self.store.usage();
+        while let Some(kept) = usage.oldest().filter(|kept| kept.last != then) {
+            usage.left(kept.dir, then);
         }
     }
 

@@ -19,6 +19,7 @@ use listindexfs::store::usage::Stamp;
 use listindexfs::user::giving::Given;
 use listindexfs::user::moved::Compared;
 use listindexfs::user::steps::Step;
+use listindexfs::user::told::Reason;
 
 /// What may happen next. Numbers choose among the hosts and sessions there are.
 fn act(rules: Rules) -> impl Strategy<Value = Act> {
@@ -464,6 +465,21 @@ fn who_comes_back_while_the_pass_looks_keeps_what_he_has() {
     assert_eq!(gate.compare(&suspect).unwrap(), Compared::Busy);
     assert!(world.local_content(0).is_some());
     world.everybody_goes_and_list_indexes_are_used_again();
+}
+
+/// The clock is set back: he was here later than now.
+#[test]
+fn who_was_here_before_the_clock_was_set_back_goes_all_the_same() {
+    for ahead in [Duration::from_millis(1), Duration::from_secs(1 << 28)] {
+        let mut world = World::new(Rules::LINGERING);
+        for act in [Act::Login(0), Act::Write(0), Act::Logout(0)] {
+            world.act(act);
+        }
+        let host = world.host(0);
+        host.were_here(Stamp::now().after(ahead));
+        let gone = host.gate().evict_while(Reason::Bounds, |_, _| true);
+        assert_eq!(gone, 1, "{ahead:?}");
+    }
 }
 
 /// Locks and unfinished files of processes that died go when they are old and nobody has them open.
