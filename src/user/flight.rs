@@ -114,13 +114,14 @@ impl<'a> Flight<'a> {
     fn carry_out(&self, decision: Decision, view: &View) -> Result<(), Trouble> {
         match (decision, &view.dir, view.lasthost) {
             (Decision::Keep, ..) => Ok(()),
-            (Decision::Finish, Some(dir), Some(claim)) => {
-                self.finish(dir, claim, view.record.as_ref())
-            }
+            (Decision::Finish, Some(dir), Some(claim)) => self
+                .finish(dir, claim, view.record.as_ref())
+                .inspect_err(|e| self.distrust(dir, e)),
             (Decision::Unclaimed, ..) => self.with_directory(view, |_| self.clear()),
             (Decision::Adopt, Some(dir), Some(claim)) => self.with_directory(view, |taken| {
                 self.clear()?;
                 self.settle(taken, dir, claim, &[])
+                    .inspect_err(|e| self.distrust(dir, e))
             }),
             (Decision::Claim | Decision::Pull, Some(dir), _) => {
                 self.with_directory(view, |taken| {

@@ -273,6 +273,7 @@ impl Protocol {
             | At::FenceRecheck(whose)
             | At::FenceDelete(whose) => self.fenced(s, h, whose, false),
             At::Lock | At::Fetch | At::Recheck | At::Delete => self.fail_settle(s, h),
+            At::FinishLock | At::FinishRecheck | At::FinishDelete => self.fail_settle(s, h),
             At::LookIndex | At::LookLog | At::LookClaim => self.carry_out(s, h, Seen::Trouble),
             At::BackPut | At::BackRecheck | At::BackUndoPut | At::BackUndo | At::BackUnlock => {
                 self.fail_back(s, h);

@@ -196,17 +196,13 @@ impl Protocol {
         self.land(s, host, false);
     }
 
-    /// An error of `settle` that is not [`Trouble::Overtaken`].
+    /// An error of `settle` or `finish` that is not [`Trouble::Overtaken`].
     pub fn fail_settle(&self, s: &mut State, host: usize) {
         self.unlock(s, host);
-        if s.hosts[host].run.then != Then::Adopt {
-            s.hosts[host].run = Run {
-                at: At::Distrust,
-                taken: true,
-                ..Run::default()
-            };
-        } else {
-            self.land(s, host, false);
-        }
+        s.hosts[host].run = Run {
+            at: At::Distrust,
+            taken: s.hosts[host].run.taken,
+            ..Run::default()
+        };
     }
 }

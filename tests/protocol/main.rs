@@ -403,6 +403,35 @@ fn nor_what_one_could_not_lock_while_others_were_open() {
     found(Rules::LOCKED, &acts);
 }
 
+/// Its worker has died between the record and the deletion, say.
+#[test]
+fn nor_what_it_has_already_and_could_not_lock_again() {
+    let mut world = World::new(Rules::LOCKED);
+    world.act(Act::StockSession);
+    world.login_that_deletes_nothing(1);
+    world.act(Act::LockedLogin(1));
+    world.assert_others_are_warned();
+    for act in [Act::Write(0), Act::Login(0), Act::Login(1)] {
+        world.act(act);
+    }
+    world.everybody_goes_and_list_indexes_are_used_again();
+}
+
+/// The user is this host's, who has seen no INDEX/L.
+#[test]
+fn nor_what_came_while_it_adopted_its_user() {
+    let mut world = World::new(Rules::LOCKED);
+    for act in [Act::Login(1), Act::Logout(0), Act::Evict(1)] {
+        world.act(act);
+    }
+    world.login_that_meets_a_locked_log(1, Step::Taken);
+    world.assert_others_are_warned();
+    for act in [Act::Write(0), Act::Login(0), Act::Login(1)] {
+        world.act(act);
+    }
+    world.everybody_goes_and_list_indexes_are_used_again();
+}
+
 #[test]
 fn nor_what_one_could_not_lock_when_another_cannot_claim() {
     let mut world = World::new(Rules::LOCKED);

@@ -356,6 +356,45 @@ impl World {
         true
     }
 
+    /// A login that pulls what a stock backend has left, and does not come to delete it there; then its session ends.
+    pub fn login_that_deletes_nothing(&mut self, host: usize) {
+        let (log, stays) = (stock_log(&self.index()), self.store.path().join("stays"));
+        fs::hard_link(&log, &stays).unwrap();
+        self.login(host);
+        self.logout(self.sessions.len() - 1);
+        fs::rename(&stays, &log).unwrap();
+    }
+
+    /// A login whose run comes to a step when a stock backend makes a list index, which then stays locked.
+    pub fn login_that_meets_a_locked_log(&mut self, host: usize, step: Step) {
+        let go_on = self.host(host).hang_at(step);
+        let (pid, change) = (self.processes.start(), self.change());
+        self.promised.insert(change);
+        let (on, truth, log) = (self.host(host), &self.truth, stock_log(&self.index()));
+        let lock = log.with_extension("log.lock");
+        let served = std::thread::scope(|scope| {
+            let login = scope.spawn(|| on.login(pid, truth));
+            while on.is_to_hang() {
+                std::thread::yield_now();
+            }
+            fs::write(&log, format(truth)).unwrap();
+            give(&log);
+            fs::write(&lock, "1:elsewhere").unwrap();
+            drop(go_on);
+            login.join().unwrap()
+        });
+        on.wait_quiet();
+        fs::remove_file(&lock).unwrap();
+        self.admit(host, pid, served);
+    }
+
+    /// Whoever was refused last has changed what a stock backend's list index lacks, and other hosts know.
+    pub fn assert_others_are_warned(&self) {
+        let last = self.sessions.last().unwrap();
+        assert!(last.open.is_none(), "not refused");
+        assert!(self.stock_content().is_some() && self.is_warned_of_stock_log());
+    }
+
     /// Whether .lasthost warns of what a stock backend has left, if it has.
     fn is_warned_of_stock_log(&self) -> bool {
         let lasthost = fs::read(self.index().join(LASTHOST)).unwrap_or_default();
