@@ -75,3 +75,27 @@ fn idle_users_give_their_inodes() {
     let log = site.mount.log();
     assert!(!log.contains("not written"), "{log}");
 }
+
+/// Node ids have room for numbers below 2³², and one that makes a thousand files a second has passed them in fifty days.
+#[test]
+fn inode_numbers_stay_small() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let tiny = Tiny::mount(&lab.ram("backing-a"), "4m", 2000);
+    let options = || {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+        let at = format!(" {} ", tiny.path().display());
+        let ours = table.lines().find(|line| line.contains(&at));
+        let options = ours.expect("the tmpfs").rsplit_once(' ').expect("options");
+        // A kernel that has inode32 by default does not show it.
+        options.1.replace(",inode32", "")
+    };
+    let before = options();
+    assert!(before.contains(",inode64"), "{before}");
+    let mount = Options::new(&lab, "a").mount();
+    let (now, log) = (options(), mount.log());
+    assert_eq!(now, before.replace(",inode64", ""), "{log}");
+    assert_eq!(log.matches("has inode32 now").count(), 1, "{log}");
+}

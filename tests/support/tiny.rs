@@ -12,7 +12,7 @@ pub struct Tiny(PathBuf);
 impl Tiny {
     /// Of this size, as tmpfs reads it, and with so many inodes.
     pub fn mount(at: &Path, size: &str, inodes: u32) -> Self {
-        let options = format!("size={size},nr_inodes={inodes},mode=0700");
+        let options = format!("size={size},nr_inodes={inodes},mode=0700,inode64");
         run(Command::new("mount")
             .args(["-t", "tmpfs", "-o", &options, "tiny"])
             .arg(at));
