@@ -15,6 +15,12 @@ pub fn look_at(mount: &Mount, config: &Config, report: &mut Report) {
             format!("{point} is mounted with {option}, which answers from its cache when the server is gone, so every user is refused: mount it hard, or soft"),
         );
     }
+    if mount.has_option("nocto") {
+        report.warning(
+            About::Nfs,
+            format!("{point} is mounted with nocto, so a list index that is fetched may lack what was written just before, and Dovecot's own files are read stale: leave it out"),
+        );
+    }
     let how = ["hard", "soft", "softerr", "softreval"].into_iter();
     notes.extend(how.filter(|how| mount.has_option(how)).map(str::to_owned));
     attributes(mount, report, &mut notes);
@@ -116,6 +122,7 @@ mod tests {
     #[rstest]
     #[case("rw,vers=4.2,softerr", "", Level::Error, "mount it hard, or soft")]
     #[case("rw,vers=3,soft,softreval", "", Level::Error, "with softreval")]
+    #[case("rw,vers=4.2,hard,nocto", "", Level::Warning, "leave it out")]
     #[case("rw,vers=4.2,hard,noac", "", Level::Warning, "actimeo=60")]
     #[case(
         "rw,vers=4.2,hard,acregmin=0,acregmax=0",
