@@ -1,6 +1,11 @@
-//! The named steps of the gate, in their order: where tests let the daemon die.
+//! The named steps of the gate, in their order: where tests let the daemon die. Release builds do not.
 
-use std::sync::Arc;
+use std::ffi::{OsStr, OsString};
+use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, getppid, kill_process};
 
 /// A step that has just been taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,28 +121,44 @@ pub fn none() -> OnStep {
 }
 
 /// While there is a token, one in so many steps is the last: so workers die at late steps too.
-#[cfg(debug_assertions)]
 const TOKEN_ODDS: u128 = 8;
 
-/// In debug builds: SIGKILL to ourselves after the step that `LISTINDEXFS_WORKER_CRASH_AT` names, or to the supervisor
-/// and ourselves after that of `LISTINDEXFS_CRASH_AT`; and to ourselves after a random step whenever the file is there
-/// that `LISTINDEXFS_WORKER_CRASH_TOKEN` names, which goes then.
-#[cfg(debug_assertions)]
+/// What makes the first worker of a mount die, in debug builds, when it has read a request of this operation (a
+/// number of `enum fuse_opcode`) and not noted it yet.
+pub const LOSES: &str = "LISTINDEXFS_WORKER_LOSES";
+
+/// What tests say by a variable of the environment: release builds do not hear it.
+fn told(variable: &str) -> Option<OsString> {
+    let heard = cfg!(debug_assertions).then(|| std::env::var_os(variable));
+    heard.flatten()
+}
+
+/// The same as a number.
+fn number<T: FromStr>(variable: &str) -> Option<T> {
+    told(variable)?.to_str()?.parse().ok()
+}
+
+fn die() {
+    let _ = kill_process(getpid(), Signal::KILL);
+}
+
+/// SIGKILL to ourselves after the step that `LISTINDEXFS_WORKER_CRASH_AT` names, or to the supervisor and ourselves after
+/// that of `LISTINDEXFS_CRASH_AT`; and to ourselves after a random step whenever the file is there that
+/// `LISTINDEXFS_WORKER_CRASH_TOKEN` names, which goes then.
 pub fn crash_from_env() -> OnStep {
-    use rustix::process::{Signal, getpid, getppid, kill_process};
     let [all, worker, token] = [
         "LISTINDEXFS_CRASH_AT",
         "LISTINDEXFS_WORKER_CRASH_AT",
         "LISTINDEXFS_WORKER_CRASH_TOKEN",
     ]
-    .map(|name| std::env::var(name).ok());
+    .map(told);
     if all.is_none() && worker.is_none() && token.is_none() {
         return none();
     }
     log::warn!("will die after step {all:?} or {worker:?}, or of {token:?}");
-    let is = |at: &Option<String>, step: Step| at.as_deref() == Some(step.name());
+    let is = |at: &Option<OsString>, step: Step| at.as_ref().is_some_and(|at| at == step.name());
     let taken = move || {
-        let there = |token: &String| std::fs::remove_file(token).is_ok();
+        let there = |token: &OsString| std::fs::remove_file(token).is_ok();
         super::claim::random_u128() % TOKEN_ODDS == 0 && token.as_ref().is_some_and(there)
     };
     Arc::new(move |step| {
@@ -146,52 +167,33 @@ pub fn crash_from_env() -> OnStep {
         }
         if is(&all, step) || is(&worker, step) || taken() {
             log::warn!("dies after step {}", step.name());
-            let _ = kill_process(getpid(), Signal::KILL);
+            die();
         }
     })
 }
 
-/// In debug builds: SIGKILL to ourselves where a request of the kind that `LISTINDEXFS_WORKER_DIES_AFTER` names has been
-/// carried out and is not answered yet.
-#[cfg(debug_assertions)]
+/// SIGKILL to ourselves where a request of the kind that `LISTINDEXFS_WORKER_DIES_AFTER` names has been carried out and is
+/// not answered yet.
 pub fn die_after(request: &str) {
-    use std::sync::LazyLock;
-    static AFTER: LazyLock<Option<String>> =
-        LazyLock::new(|| std::env::var("LISTINDEXFS_WORKER_DIES_AFTER").ok());
-    if AFTER.as_deref() == Some(request) {
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    static AFTER: LazyLock<Option<OsString>> =
+        LazyLock::new(|| told("LISTINDEXFS_WORKER_DIES_AFTER"));
+    if AFTER.as_ref().is_some_and(|after| after == request) {
+        die();
     }
 }
 
-/// What makes the first worker of a mount die, in debug builds, when it has read a request of this operation (a
-/// number of `enum fuse_opcode`) and not noted it yet.
-pub const LOSES: &str = "LISTINDEXFS_WORKER_LOSES";
-
-/// In debug builds: SIGKILL to ourselves where [`LOSES`] names the operation.
-#[cfg(debug_assertions)]
+/// SIGKILL to ourselves where [`LOSES`] names the operation.
 pub fn lose(operation: u32) {
-    use std::sync::LazyLock;
-    static NAMED: LazyLock<Option<u32>> =
-        LazyLock::new(|| std::env::var(LOSES).ok().and_then(|text| text.parse().ok()));
+    static NAMED: LazyLock<Option<u32>> = LazyLock::new(|| number(LOSES));
     if *NAMED == Some(operation) {
-        let _ =
-            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        die();
     }
 }
 
-/// Release builds lose nothing on purpose.
-#[cfg(not(debug_assertions))]
-pub fn lose(_operation: u32) {}
-
-/// In debug builds: an abort at each LOOKUP of the name that `LISTINDEXFS_WORKER_DIES_OF` gives; an exit or a panic if that
-/// is its name.
-#[cfg(debug_assertions)]
-pub fn die_of(name: &std::ffi::OsStr) {
-    use std::sync::LazyLock;
-    static OF: LazyLock<Option<std::ffi::OsString>> =
-        LazyLock::new(|| std::env::var_os("LISTINDEXFS_WORKER_DIES_OF"));
-    if OF.as_deref() == Some(name) {
+/// An abort at each LOOKUP of the name that `LISTINDEXFS_WORKER_DIES_OF` gives; an exit or a panic if that is its name.
+pub fn die_of(name: &OsStr) {
+    static OF: LazyLock<Option<OsString>> = LazyLock::new(|| told("LISTINDEXFS_WORKER_DIES_OF"));
+    if OF.as_ref().is_some_and(|of| of == name) {
         match name.as_encoded_bytes() {
             b"exit" => std::process::exit(0),
             b"panic" => panic!("of {name:?}"),
@@ -200,53 +202,17 @@ pub fn die_of(name: &std::ffi::OsStr) {
     }
 }
 
-/// In debug builds: whether the kernel is to be taken for one before 6.9, as `LISTINDEXFS_NO_RESEND` says.
-#[cfg(debug_assertions)]
+/// Whether the kernel is to be taken for one before 6.9, as `LISTINDEXFS_NO_RESEND` says.
 pub fn no_resend() -> bool {
-    std::env::var_os("LISTINDEXFS_NO_RESEND").is_some()
+    told("LISTINDEXFS_NO_RESEND").is_some()
 }
 
-/// Release builds take the kernel for what it is.
-#[cfg(not(debug_assertions))]
-pub fn no_resend() -> bool {
-    false
-}
-
-/// In debug builds: whether the kernel is to be taken for one before 6.18, as `LISTINDEXFS_NO_PRUNE` says.
-#[cfg(debug_assertions)]
+/// Whether the kernel is to be taken for one before 6.18, as `LISTINDEXFS_NO_PRUNE` says.
 pub fn no_prune() -> bool {
-    std::env::var_os("LISTINDEXFS_NO_PRUNE").is_some()
+    told("LISTINDEXFS_NO_PRUNE").is_some()
 }
 
-/// Release builds take the kernel for what it is.
-#[cfg(not(debug_assertions))]
-pub fn no_prune() -> bool {
-    false
+/// After how long a user is idle, if `LISTINDEXFS_IDLE_MS` says so.
+pub fn idle() -> Option<Duration> {
+    number("LISTINDEXFS_IDLE_MS").map(Duration::from_millis)
 }
-
-/// In debug builds: after how many milliseconds a user is idle, if `LISTINDEXFS_IDLE_MS` says so.
-#[cfg(debug_assertions)]
-pub fn idle() -> Option<std::time::Duration> {
-    let text = std::env::var("LISTINDEXFS_IDLE_MS").ok()?;
-    text.parse().ok().map(std::time::Duration::from_millis)
-}
-
-/// Release builds have users be idle after as long as they should.
-#[cfg(not(debug_assertions))]
-pub fn idle() -> Option<std::time::Duration> {
-    None
-}
-
-/// Release builds know no crash points.
-#[cfg(not(debug_assertions))]
-pub fn die_of(_name: &std::ffi::OsStr) {}
-
-/// Release builds know no crash points.
-#[cfg(not(debug_assertions))]
-pub fn crash_from_env() -> OnStep {
-    none()
-}
-
-/// Release builds know no crash points.
-#[cfg(not(debug_assertions))]
-pub fn die_after(_request: &str) {}
