@@ -145,9 +145,21 @@ fn nobody_shuts_out_a_domain() {
         let command = command.args(["-c", script]).current_dir(mount.path());
         output(command, LIMIT).expect("a hang")
     };
-    let move_one = "mkdir -p a.org/eve/d && chmod 700 a.org/eve/d && mv -T a.org/eve/d b.org";
-    let moved = sh(UID, move_one);
-    assert!(!moved.status.success(), "{}", said(&moved));
+    let begin = sh(
+        UID,
+        "mkdir -p a.org/eve/d && chmod 700 a.org/eve/d && touch a.org/eve/f",
+    );
+    assert!(begin.status.success(), "{}", said(&begin));
+    let attempts = [
+        "mv -T a.org/eve/d b.org",
+        "mv -T a.org/eve/f b.org",
+        "ln a.org/eve/f b.org",
+        ">b.org",
+    ];
+    for attempt in attempts {
+        let done = sh(UID, attempt);
+        assert!(!done.status.success(), "{attempt}");
+    }
     let shut_out = "mkdir -m 700 b.org && mkdir b.org/eve";
     for (uid, script) in [(UID, shut_out), (UID + 1, "mkdir b.org/bob")] {
         let done = sh(uid, script);

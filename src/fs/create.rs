@@ -108,7 +108,7 @@ impl Core {
         Ok(self.found(name, attr))
     }
 
-    /// Whether this is a level that all users of a domain share: then it must be open to all of them.
+    /// Whether this would be a level that all users of a domain share: then it must be open to all of them.
     fn makes_level(&self, dir: &Dir, name: &OsStr) -> Result<bool> {
         use std::os::unix::ffi::OsStrExt;
         let Place::Level(above) = self.place_in(dir)? else {
@@ -117,6 +117,14 @@ impl Core {
         let (layout, level) = (&self.config.layout, above + 1);
         let named = level < layout.depth() && layout.kind(level) == LevelKind::Named;
         Ok(named && layout.may_be(level, name.as_bytes()))
+    }
+
+    /// Refuses to have anything but a directory where all users of a domain have to have theirs.
+    pub(super) fn spare_levels(&self, dir: &Dir, name: &OsStr) -> Result<()> {
+        match self.makes_level(dir, name)? {
+            true => Err(FsError::Reserved.into()),
+            false => Ok(()),
+        }
     }
 
     /// Opens a directory in which `name` is to be made, renamed or linked.
@@ -130,7 +138,7 @@ impl Core {
     /// Asks the gate where it stands for a name that comes into being; `None` where it has nothing to do.
     fn may_change(&self, call: &Call, dir: &Dir, name: &OsStr) -> Result<Option<Operation>> {
         match self.role(name) {
-            Role::Plain | Role::Record => Ok(None),
+            Role::Plain | Role::Record => self.spare_levels(dir, name).map(|()| None),
             role => match (role, self.place_in(dir)?) {
                 (Role::Log | Role::NewLock, Place::UserDir(user)) => {
                     self.admit(call, &self.gate.user(&user)).map(Some)

@@ -82,7 +82,7 @@ impl Core {
     /// Renames.
     ///
     /// # Errors
-    /// As `renameat2(2)`; EXDEV for managed names between two directories, EPERM for users' directories and for what would become one.
+    /// As `renameat2(2)`; EXDEV for managed names between two directories, EPERM for users' directories, for what would become one, and for the name of a domain's.
     pub fn rename(
         &self,
         call: &Call,
@@ -102,6 +102,7 @@ impl Core {
         if call.resent && self.was_renamed(call, ends, flags)? {
             return Ok(());
         }
+        self.spare_levels(&new, to.1)?;
         let _operation = self.change(call, &new, &[from.1, to.1])?;
         let moved = self.node_to_move((&old, from.1), &new)?;
         let begins = || {
@@ -177,10 +178,11 @@ impl Core {
     /// Gives a file a second name.
     ///
     /// # Errors
-    /// As `link(2)`; EXDEV for managed names between two directories.
+    /// As `link(2)`; EXDEV for managed names between two directories, EPERM for the name of a domain's directory.
     pub fn link(&self, call: &Call, node: Node, parent: Node, name: &OsStr) -> Result<Found> {
         let dir = self.dir_to_change(parent, name)?;
         let c_name = c_name(name)?;
+        self.spare_levels(&dir, name)?;
         let file = self.store.open_node(node, OFlags::PATH).map_err(stale)?;
         let path = self.store.path_of(&file)?.ok_or(FsError::Stale)?;
         let (old_name, old_dir) = path.split_last().ok_or(FsError::Reserved)?;
