@@ -22,6 +22,8 @@ use crate::store::usage::{Bytes, Stamp};
 const PAGE: u64 = 4096;
 /// What an inode takes without any page, about, bytes.
 const INODE: u64 = 1024;
+/// A file with holes may be longer than any backing, and lengths are added up.
+const LARGEST: u64 = 1 << 40;
 /// Directories of others' making in a user's directory are counted so deep.
 const DEEPEST: usize = 8;
 
@@ -40,7 +42,7 @@ pub struct Counted {
 
 /// What a file of this size takes, bytes.
 pub fn room_for(size: u64) -> u64 {
-    size.div_ceil(PAGE).saturating_mul(PAGE).max(INODE)
+    (size.min(LARGEST).div_ceil(PAGE) * PAGE).max(INODE)
 }
 
 /// What it takes more when it grows from `old` to `new`, bytes. An empty file may be so new that it has not been counted.
@@ -232,5 +234,12 @@ mod tests {
         assert_eq!((growth(0, 4096), growth(0, 0)), (4096, 0));
         assert_eq!(growth(1, 4096), 0);
         assert_eq!(growth(9000, 10), 0);
+    }
+
+    #[test]
+    fn files_with_holes_are_added_up_without_overflow() {
+        let mut lengths = std::iter::repeat_n(i64::MAX as u64, 100_000);
+        let sum = lengths.try_fold(0u64, |sum, length| sum.checked_add(room_for(length)));
+        assert!(sum.is_some_and(|sum| sum > 1 << 50));
     }
 }
