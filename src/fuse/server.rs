@@ -34,7 +34,9 @@ const READERS: std::ops::RangeInclusive<usize> = 2..=8;
 const SPARED: usize = 1;
 /// How often the mount is looked at while its readers do not end.
 const MOUNT_PERIOD: Duration = Duration::from_secs(1);
-/// How long the end of a mount waits for fences.
+/// How long the end of a mount waits for its readers: one may wait for an NFS server that is dead, and others are to be told all the same.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long it waits for fences.
 const LAST_FENCES: Duration = Duration::from_secs(10);
 /// A session with the kernel.
 pub struct Server {
@@ -168,7 +170,7 @@ fn ended(
         }
     }
     let at = Instant::now();
-    let outcome = ended.recv_timeout(LAST_FENCES).unwrap_or(Ok(()));
+    let outcome = ended.recv_timeout(LAST_ANSWERS).unwrap_or(Ok(()));
     Ok((outcome, at))
 }
 
