@@ -6,6 +6,7 @@
 
 pub mod background;
 pub(crate) mod checks;
+mod end;
 pub(crate) mod kept;
 pub(crate) mod lock;
 pub(crate) mod mount;
@@ -37,10 +38,6 @@ use crate::sys::process::forget_descriptors;
 
 /// A new mount answers within milliseconds; after this it never will.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-/// How long those who use a mount that was told to end may keep it.
-const END_WITHIN: Duration = Duration::from_secs(10);
-/// How long the worker then has to tell other hosts what they have left: it gives up by itself before.
-const LAST_FENCES_WITHIN: Duration = Duration::from_secs(12);
 const FUSE_MAGIC: u64 = 0x6573_5546;
 
 /// Checks, mounts and has workers serve until the mount ends.
@@ -339,74 +336,6 @@ impl Watch<'_> {
         log::error!("{place}: the worker has not answered for {limit:?}: it is killed");
         self.hangs = self.worker.is_some();
         self.worker.into_iter().for_each(supervise::kill);
-    }
-
-    fn unmounted(&self) -> Result<(), Failure> {
-        let place = self.place();
-        match self.phase {
-            Phase::Starting(_) => Err(Failure::mount(format!(
-                "{place} was unmounted before it answered: mount it again"
-            ))),
-            Phase::Serving if self.mount.stands() => Err(Failure::system(format!(
-                "the kernel broke off the mount on {place} (umount -f?): mount it again"
-            ))),
-            Phase::Serving | Phase::Stopping(_) | Phase::Ending(_) => {
-                log::info!("unmounted {place}");
-                Ok(())
-            }
-        }
-    }
-
-    /// The first signal unmounts, in a thread of its own, for a filesystem in use may take its
-    /// time; a second one waits for nobody.
-    fn stop(&mut self) -> Option<Result<(), Failure>> {
-        match self.phase {
-            Phase::Starting(_) => {
-                let line = format!("stopped before the mount on {} answered", self.place());
-                return Some(Err(Failure::mount(line)));
-            }
-            Phase::Stopping(_) | Phase::Ending(_) => return Some(self.out_of_time()),
-            Phase::Serving => {}
-        }
-        self.phase = Phase::Stopping(Instant::now() + END_WITHIN);
-        let mount = self.mount.mount();
-        let spawned = thread::Builder::new().spawn(move || mount.take_away());
-        match spawned {
-            Ok(_) => None,
-            Err(_) => Some(self.out_of_time()),
-        }
-    }
-
-    /// The users' time is over, and they have gone: what the last of them changed is due only since then.
-    fn has_last_fences(&mut self) -> bool {
-        let gone = matches!(self.phase, Phase::Stopping(_))
-            && self.worker.is_some()
-            && is_unmounted(self.supervisor.dev_fuse());
-        if gone {
-            log::info!("{}: waiting for the last fences", self.place());
-            self.phase = Phase::Ending(Instant::now() + LAST_FENCES_WITHIN);
-        }
-        gone
-    }
-
-    /// Ends without waiting any longer: `Standing`'s Drop takes away what still stands.
-    fn out_of_time(&mut self) -> Result<(), Failure> {
-        let place = self.place();
-        match self.phase {
-            Phase::Starting(_) => Err(Failure::mount(format!(
-                "the mount on {place} does not answer within {} s: see what keeps this host busy, and mount again",
-                ANSWER_WITHIN.as_secs()
-            ))),
-            Phase::Stopping(_) | Phase::Serving | Phase::Ending(_) => {
-                match self.phase {
-                    Phase::Ending(_) => log::warn!("{place}: ending without the last fences"),
-                    _ => log::warn!("{place} still has files open: ending without their users"),
-                }
-                self.mount.tear_away();
-                self.worker.into_iter().for_each(supervise::kill);
-                Ok(())
-            }
-        }
     }
 }
 

@@ -7,9 +7,10 @@ mod prune;
 mod reply;
 mod server;
 mod session;
+mod times;
 
 use std::ffi::OsStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use fuser::{
     BsdFileFlags, Errno, FileHandle, Filesystem, INodeNo, IoctlFlags, KernelConfig, LockOwner,
@@ -17,7 +18,7 @@ use fuser::{
     ReplyEntry, ReplyIoctl, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
     WriteFlags,
 };
-use rustix::fs::{OFlags, Timespec, Timestamps};
+use rustix::fs::OFlags;
 
 use self::op::Op;
 use self::reply::{Replied, Runner};
@@ -81,7 +82,7 @@ impl Filesystem for Adapter {
             uid,
             gid,
             size,
-            times: times(atime, mtime),
+            times: times::of(atime, mtime),
         };
         self.run.op(
             Op::Setattr,
@@ -393,33 +394,6 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         reply.error(Errno::ENOSYS);
-    }
-}
-
-/// `utimensat(2)` times; `None` when neither is given.
-fn times(atime: Option<TimeOrNow>, mtime: Option<TimeOrNow>) -> Option<Timestamps> {
-    (atime.is_some() || mtime.is_some()).then(|| Timestamps {
-        last_access: time(atime),
-        last_modification: time(mtime),
-    })
-}
-
-fn time(time: Option<TimeOrNow>) -> Timespec {
-    let special = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
-    match time {
-        None => special(rustix::fs::UTIME_OMIT),
-        Some(TimeOrNow::Now) => special(rustix::fs::UTIME_NOW),
-        Some(TimeOrNow::SpecificTime(at)) => match at.duration_since(UNIX_EPOCH) {
-            Ok(since) => Timespec {
-                tv_sec: since.as_secs() as i64,
-                tv_nsec: since.subsec_nanos().into(),
-            },
-            // fuser takes the nanoseconds for some before the second, and they are some after it.
-            Err(before) => Timespec {
-                tv_sec: (before.duration().as_secs() as i64).wrapping_neg(),
-                tv_nsec: before.duration().subsec_nanos().into(),
-            },
-        },
     }
 }
 
