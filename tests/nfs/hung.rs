@@ -301,23 +301,24 @@ fn who_is_given_back_does_not_wait_for_another_server() {
     assert!(users.iter().all(|user| given(user) && !here(user)));
 }
 
-/// With `softerr` the client answers from its cache when the server is gone, and calls that the truth.
+/// With these the client answers from its cache when the server is gone, and calls that the truth.
 #[test]
 #[ignore = "runs in the NFS guest"]
-fn softerr_is_refused() {
-    let servers = Servers::new(",softerr,timeo=10,retrans=1");
-    let mount = servers.mount("5s");
-    assert!(
-        !succeeds(&mount, &servers.user(2, 0)),
-        "served on a softerr mount"
-    );
-    assert!(succeeds(&mount, &servers.user(1, 0)), "{}", mount.log());
-    let log = mount.log();
-    assert_eq!(
-        log.lines().filter(|line| line.contains("softerr")).count(),
-        1,
-        "{log}"
-    );
+fn softerr_and_softreval_are_refused() {
+    for option in ["softerr", "softreval", "soft,softreval"] {
+        let servers = Servers::new(&format!(",{option},timeo=10,retrans=1"));
+        let mount = servers.mount("5s");
+        assert!(
+            !succeeds(&mount, &servers.user(2, 0)),
+            "served on a {option} mount"
+        );
+        assert!(succeeds(&mount, &servers.user(1, 0)), "{}", mount.log());
+        let log = mount.log();
+        let told = log
+            .lines()
+            .filter(|line| line.contains("mounted with soft"));
+        assert_eq!(told.count(), 1, "{log}");
+    }
 }
 
 /// The end of the mount does not wait for a dead server either.
