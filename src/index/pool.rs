@@ -12,6 +12,8 @@ use crate::stats::{self, Field, Slot, Stats};
 
 /// Threads per NFS mount. Each waits on one user's RPCs; more users queue.
 const THREADS_PER_MOUNT: usize = 16;
+/// So many mounts are known; then those are forgotten for which nobody waits. There may be one for each user (autofs).
+const MOST: usize = 1024;
 /// An idle thread ends after this long.
 const IDLE: Duration = Duration::from_secs(10);
 
@@ -129,6 +131,11 @@ impl Pools {
         let mut pools = self.pools.lock();
         if let Some(pool) = pools.get(&mount) {
             return Arc::clone(pool);
+        }
+        if pools.len() >= MOST {
+            // Whoever waits, or has threads of it, has it too.
+            let silent = |pool: &Pool| pool.silent.load(Ordering::Acquire);
+            pools.retain(|_, pool| Arc::strong_count(pool) > 1 || silent(pool));
         }
         let pool = Arc::new(Pool {
             stats: Arc::clone(&self.stats),
@@ -309,6 +316,20 @@ mod tests {
         pools.answers(|| Arc::clone(&pool));
         assert_eq!((now(Field::SilentSince), now(Field::Silences)), (0, 1));
         assert_eq!(stats.read().nfs[0].mount, "/nfs");
+    }
+
+    #[test]
+    fn so_many_mounts_are_known_and_those_that_are_waited_for() {
+        let pools = Pools::default();
+        let [used, silent] = ["/used", "/silent"].map(|mount| pools.of(mount.into()));
+        pools.silent(&silent);
+        drop(silent);
+        for number in 0..5 * MOST {
+            pools.of(format!("/home/{number}").into());
+        }
+        assert!(pools.pools.lock().len() <= MOST + 2);
+        assert!(Arc::ptr_eq(&used, &pools.of("/used".into())));
+        assert!(pools.is_silent(Path::new("/silent")));
     }
 
     #[test]
