@@ -55,6 +55,9 @@ fn a_writer_is_fenced_though_the_mount_ends_before_its_release_is_read() {
     assert!(!is_nobodys(&on_b));
     let worker = eventually("there is a worker", || a.worker());
     process::signal(worker, Signal::STOP);
+    eventually("no thread of it runs", || {
+        process::is_stopped(worker).then_some(())
+    });
     drop(lingers);
     unmount(a.path(), UnmountFlags::empty()).expect("nobody uses it");
     process::signal(worker, Signal::CONT);

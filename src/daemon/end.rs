@@ -10,7 +10,8 @@ use crate::supervise;
 
 /// How long those who use a mount that was told to end may keep it.
 const END_WITHIN: Duration = Duration::from_secs(10);
-/// How long the worker then has to tell other hosts what they have left: it gives up by itself before.
+/// How long the worker then has to tell other hosts what they have left. It gives up by itself before: it hears within a second
+/// that the mount has ended, and takes ten.
 const LAST_FENCES_WITHIN: Duration = Duration::from_secs(12);
 
 impl Watch<'_> {
@@ -50,8 +51,9 @@ impl Watch<'_> {
         }
     }
 
-    /// The users' time is over, and they have gone: what the last of them changed is due only since then.
-    pub(super) fn has_last_fences(&mut self) -> bool {
+    /// Where the users' time is over and they have gone, what the last of them changed is due only since then: the worker has some
+    /// more time. Tells whether that is so.
+    pub(super) fn gives_time_for_last_fences(&mut self) -> bool {
         let gone = matches!(self.phase, Phase::Stopping(_))
             && self.worker.is_some()
             && is_unmounted(self.supervisor.dev_fuse());
@@ -71,9 +73,9 @@ impl Watch<'_> {
                 ANSWER_WITHIN.as_secs()
             ))),
             Phase::Stopping(_) | Phase::Serving | Phase::Ending(_) => {
-                match self.phase {
-                    Phase::Ending(_) => log::warn!("{place}: ending without the last fences"),
-                    _ => log::warn!("{place} still has files open: ending without their users"),
+                match is_unmounted(self.supervisor.dev_fuse()) {
+                    true => log::warn!("{place}: ending without the last fences"),
+                    false => log::warn!("{place} still has files open: ending without their users"),
                 }
                 self.mount.tear_away();
                 self.worker.into_iter().for_each(supervise::kill);

@@ -85,7 +85,7 @@ impl Gate {
     }
 
     /// Refused openers are ghosts, marked before they are answered: what they change nobody will see.
-    fn refuse(
+    pub(super) fn refuse(
         &self,
         state: &UserState,
         mut inner: MutexGuard<'_, Inner>,

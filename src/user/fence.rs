@@ -57,11 +57,11 @@ pub fn after_writer(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Resul
 ///
 /// # Errors
 /// As [`after_writer`].
-pub fn after_ghost(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result<(), Trouble> {
-    match open(gate, state, creds)? {
-        Some(dir) => set(gate, state, &dir),
-        None => Ok(()),
+pub fn after_ghost(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result<Fenced, Trouble> {
+    if let Some(dir) = open(gate, state, creds)? {
+        set(gate, state, &dir)?;
     }
+    Ok(Fenced::Yes)
 }
 
 /// The same when the mount has ended, and nobody will try again: where the list index of a stock backend cannot be dropped,
@@ -69,14 +69,17 @@ pub fn after_ghost(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result
 ///
 /// # Errors
 /// As [`after_writer`].
-pub fn at_the_end(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result<(), Trouble> {
+pub fn at_the_end(gate: &Gate, state: &Arc<UserState>, creds: &Creds) -> Result<Fenced, Trouble> {
     let Some(dir) = open(gate, state, creds)? else {
-        return Ok(());
+        return Ok(Fenced::Yes);
     };
-    set(gate, state, &dir).or_else(|trouble| {
-        let warned = put_nobody(gate, state, &dir);
-        warned.map(drop).map_err(|_| trouble) // which came first
-    })
+    match set(gate, state, &dir) {
+        Ok(()) => Ok(Fenced::Yes),
+        Err(trouble) => match put_nobody(gate, state, &dir) {
+            Ok(_) => Ok(Fenced::StockLog),
+            Err(_) => Err(trouble), // which came first
+        },
+    }
 }
 
 fn open(gate: &Gate, state: &UserState, creds: &Creds) -> Result<Option<IndexDir>, Trouble> {

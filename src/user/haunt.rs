@@ -15,7 +15,7 @@ use crate::index::creds::Creds;
 use crate::stats::Cell;
 use crate::template::User;
 
-type Fence = fn(&Gate, &Arc<UserState>, &Creds) -> Result<(), Trouble>;
+type Fence = fn(&Gate, &Arc<UserState>, &Creds) -> Result<Fenced, Trouble>;
 
 impl Gate {
     /// A ghost that opens another user's L has closed the list index of the one before.
@@ -89,16 +89,19 @@ impl Gate {
     /// that it is a ghost as if it had been refused.
     pub fn spoiled(&self, state: &UserState, caller: Caller, e: &std::io::Error) {
         // The kernel writes mapped pages back with nobody's rights.
-        let holder = state.lock().holders.get(&caller.pid).map(Holder::as_ghost);
-        let mut ghost = holder.unwrap_or_else(|| {
-            let (process, creds) = self.who(caller);
-            Ghost {
-                process,
-                creds: Arc::new(creds),
-                why: Why::Refused,
+        let holder = state.lock().holders.get(&caller.pid).cloned();
+        let (process, creds) = match holder {
+            Some(holder) => (holder.process, holder.creds),
+            None => {
+                let (process, creds) = self.who(caller);
+                (process, Arc::new(creds))
             }
-        });
-        ghost.why = Why::Refused;
+        };
+        let ghost = Ghost {
+            process,
+            creds,
+            why: Why::Refused,
+        };
         let line = format!(
             "{}: list index not written: {e}; it is made anew once its sessions have ended",
             state.user
@@ -124,7 +127,9 @@ impl Gate {
             tried.push(creds);
             match fence(self, state, creds) {
                 // Set once, it holds for all that has ended.
-                Ok(()) => return self.forget_ghosts(state, &ended),
+                Ok(Fenced::Yes) => return self.forget_ghosts(state, &ended),
+                // Who claims the user just now may not have heard of it: word of them stays.
+                Ok(Fenced::StockLog) => return true,
                 Err(e) => {
                     self.stats.count(Cell::FenceFailed);
                     self.report(&state.user, &e);

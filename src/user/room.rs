@@ -227,7 +227,7 @@ impl Gate {
     ) -> u64 {
         let usage = self.store.usage();
         let (began, mut gone) = (Stamp::now(), 0);
-        usage.clock_is(began.before(Duration::from_millis(1)));
+        usage.clock_is(began.before(Duration::from_millis(1))); // so that they come before `began` here
         // Each once: who is busy counts as used now.
         for _ in 0..usage.users() {
             let next = usage.oldest().filter(|kept| kept.last < began);

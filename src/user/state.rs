@@ -117,6 +117,13 @@ impl Queue {
         due
     }
 
+    /// Takes out those who wait for an answer.
+    pub(super) fn take_asking(&mut self) -> Vec<Waiter> {
+        let mut asking = std::mem::take(&mut self.waiting);
+        asking.append(&mut self.aboard);
+        asking
+    }
+
     /// Whether there is nothing to run.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.writers.is_empty() && !self.lay

@@ -3,7 +3,7 @@
 use super::check::Protocol;
 use super::rules::Rule;
 use super::session::is_being_claimed;
-use super::state::{At, Fate, Fence, For, Ghost, Life, Session, State};
+use super::state::{At, Fate, For, Ghost, Life, Session, State};
 
 impl Protocol {
     /// Whether the mount may end: nobody waits for an answer.
@@ -23,9 +23,6 @@ impl Protocol {
                 continue;
             }
             if session.holds_files() && self.on(Rule::EndCloses) {
-                if session.wrote {
-                    session.fence = Fence::Due;
-                }
                 session.ghost = Ghost::Yes;
                 haunts = true;
             }

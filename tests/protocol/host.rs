@@ -208,7 +208,7 @@ impl Host {
 
     /// The mount ends; then as above.
     pub fn unmount(&self) {
-        let told = self.core.gate().end(Duration::from_secs(3600));
+        let told = self.core.gate().end(Duration::from_secs(60));
         assert!(told, "not all fences are set");
         self.crash.lock().unwrap().ended = true;
     }

@@ -10,7 +10,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 /// How long the daemon has to unmount and end.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(30);
 
 /// The program under test: the one Cargo built, or what `LISTINDEXFS_BIN` names.
 pub fn program() -> OsString {

@@ -127,6 +127,14 @@ pub fn signal(pid: u32, signal: Signal) {
     }
 }
 
+/// Whether all threads of a process stand still after SIGSTOP.
+pub fn is_stopped(pid: u32) -> bool {
+    let stat =
+        |task: &fs::DirEntry| fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    tasks.flatten().all(|task| stat(&task).contains(") T "))
+}
+
 /// Ends a child: SIGTERM, a bounded wait, SIGKILL; then whatever of its children it left behind.
 pub fn end(child: &mut Child, grace: Duration) {
     let family = Family::of(child.id());
