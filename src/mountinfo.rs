@@ -15,6 +15,8 @@ pub struct Mount {
     pub id: u64,
     /// The device number, `major:minor`.
     pub device: String,
+    /// Which of the file system's directories: `/`, or another where it is a bind mount.
+    pub root: PathBuf,
     /// Where.
     pub point: PathBuf,
     /// The file system's type.
@@ -64,7 +66,8 @@ fn line(line: &[u8]) -> Option<Mount> {
     let text = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
     let id = text(words.next()?).parse().ok()?;
     let device = text(words.nth(1)?);
-    let point = unescape(words.nth(1)?).into();
+    let root = unescape(words.next()?).into();
+    let point = unescape(words.next()?).into();
     let flags = text(words.next()?);
     let mut words = words.skip_while(|word| *word != b"-").skip(1);
     let fs = text(words.next()?);
@@ -73,6 +76,7 @@ fn line(line: &[u8]) -> Option<Mount> {
     Some(Mount {
         id,
         device,
+        root,
         point,
         fs,
         source,

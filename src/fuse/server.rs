@@ -38,6 +38,7 @@ const MOUNT_PERIOD: Duration = Duration::from_secs(1);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// How long it waits for fences.
 const LAST_FENCES: Duration = Duration::from_secs(10);
+
 /// A session with the kernel.
 pub struct Server {
     session: Session<Adapter>,
@@ -75,6 +76,7 @@ impl Server {
         stats.add(Cell::Takeovers, follows.into());
         let store = Store::open(&config.backing)
             .with_context(|| format!("failed to open the backing {}", config.backing.display()))?;
+        store.keep_numbers_small();
         let store = Arc::new(store);
         let invalidator = Invalidator::default();
         let parts = Parts {

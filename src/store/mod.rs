@@ -62,7 +62,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the backing and makes its private directory. A tmpfs of its own is made to keep its inode numbers below 2³².
+    /// Opens the backing and makes its private directory.
     ///
     /// # Errors
     /// `EOPNOTSUPP` where the file system's handles do not fit node ids, else as `open(2)` and `mkdir(2)`.
@@ -73,7 +73,6 @@ impl Store {
             Mode::empty(),
         )?;
         let layout = handle::layout_of(root.as_fd())?;
-        numbers::keep_small(&root);
         let root_id = handle::id_of(layout, &root)?;
         let proc_fds = rustix::fs::open(
             "/proc/self/fd",

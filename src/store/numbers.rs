@@ -5,20 +5,26 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, StatxAttributes, StatxFlags};
 use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fsconfig_set_flag, fspick};
 
+use super::Store;
 use crate::mountinfo;
 
-/// Has a tmpfs of the backing's own keep its numbers small. Others' are theirs.
-pub(super) fn keep_small(root: &OwnedFd) {
-    match reconfigure(root) {
-        Ok(false) => {}
-        Ok(true) => log::info!("the backing's tmpfs has inode32 now: its inode numbers stay small"),
-        Err(e) => log::warn!(
-            "the backing's tmpfs has inode64, and its inode numbers will not fit after some years: mount it with inode32: {e}"
-        ),
+impl Store {
+    /// Has a tmpfs of the backing's own keep its numbers small. Others' are theirs, also where a part of one is mounted on the backing.
+    pub fn keep_numbers_small(&self) {
+        match reconfigure(&self.root) {
+            Ok(false) => {}
+            Ok(true) => {
+                log::info!("the backing's tmpfs has inode32 now: its inode numbers stay small")
+            }
+            Err(e) => log::warn!(
+                "the backing's tmpfs has inode64, and its inode numbers will not fit after some years: mount it with inode32: {e}"
+            ),
+        }
     }
 }
 
@@ -30,7 +36,10 @@ fn reconfigure(root: &OwnedFd) -> io::Result<bool> {
     }
     let table = std::fs::read(mountinfo::PATH)?;
     let ours = mountinfo::parse(&table).find(|mount| mount.id == stat.stx_mnt_id);
-    if !ours.is_some_and(|mount| mount.fs == "tmpfs" && mount.has_option("inode64")) {
+    let numbers_on = |mount: &mountinfo::Mount| {
+        mount.fs == "tmpfs" && mount.root == Path::new("/") && mount.has_option("inode64")
+    };
+    if !ours.is_some_and(|mount| numbers_on(&mount)) {
         return Ok(false);
     }
     let picked = fspick(

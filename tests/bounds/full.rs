@@ -76,6 +76,16 @@ fn idle_users_give_their_inodes() {
     assert!(!log.contains("not written"), "{log}");
 }
 
+/// The options of a file system.
+fn options_of(tiny: &Tiny) -> String {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let at = format!(" {} ", tiny.path().display());
+    let there = table.lines().find(|line| line.contains(&at));
+    let options = there.expect("the tmpfs").rsplit_once(' ').expect("options");
+    // A kernel that has inode32 by default does not show it.
+    options.1.replace(",inode32", "")
+}
+
 /// Node ids have room for numbers below 2³², and one that makes a thousand files a second has passed them in fifty days.
 #[test]
 fn inode_numbers_stay_small() {
@@ -84,18 +94,26 @@ fn inode_numbers_stay_small() {
     }
     let lab = Lab::new();
     let tiny = Tiny::mount(&lab.ram("backing-a"), "4m", 2000);
-    let options = || {
-        let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-        let at = format!(" {} ", tiny.path().display());
-        let ours = table.lines().find(|line| line.contains(&at));
-        let options = ours.expect("the tmpfs").rsplit_once(' ').expect("options");
-        // A kernel that has inode32 by default does not show it.
-        options.1.replace(",inode32", "")
-    };
-    let before = options();
+    let before = options_of(&tiny);
     assert!(before.contains(",inode64"), "{before}");
     let mount = Options::new(&lab, "a").mount();
-    let (now, log) = (options(), mount.log());
+    let (now, log) = (options_of(&tiny), mount.log());
     assert_eq!(now, before.replace(",inode64", ""), "{log}");
     assert_eq!(log.matches("has inode32 now").count(), 1, "{log}");
+}
+
+/// What of a tmpfs is mounted on the backing is not the backing's own: others make files in it too.
+#[test]
+fn a_tmpfs_of_others_keeps_its_numbers() {
+    if lacks(&[ROOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let others = Tiny::mount(&lab.ram("others"), "4m", 2000);
+    let part = others.path().join("part");
+    std::fs::create_dir(&part).expect("a directory");
+    let part = Tiny::bind(&part, &lab.ram("backing-a"));
+    let before = options_of(&part);
+    let mount = Options::new(&lab, "a").mount();
+    assert_eq!(options_of(&part), before, "{}", mount.log());
 }

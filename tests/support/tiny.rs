@@ -20,6 +20,12 @@ impl Tiny {
         Self(at.to_owned())
     }
 
+    /// A directory of another one.
+    pub fn bind(part: &Path, at: &Path) -> Self {
+        run(Command::new("mount").arg("--bind").args([part, at]));
+        Self(at.to_owned())
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0
