@@ -21,7 +21,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Resource, Rlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -98,24 +98,28 @@ pub fn serve(
 /// memory runs out the kernel is to take a worker, which is replaced.
 fn prepare_process() {
     rustix::process::umask(rustix::fs::Mode::empty());
-    // A worker that writes beyond its caller's limit of a file's size would be killed.
-    for (resource, what) in [
-        (Resource::Nofile, "open files"),
-        (Resource::Fsize, "a file's size"),
-    ] {
-        let limit = rustix::process::getrlimit(resource);
-        let raised = Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        };
-        if let Err(error) = rustix::process::setrlimit(resource, raised) {
-            log::warn!("cannot raise the limit of {what}: {error}");
-        }
+    let nofile = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = raise(Resource::Nofile, nofile) {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
+    // A worker that writes beyond its caller's limit of a file's size would be killed. Raising the hard one takes CAP_SYS_RESOURCE.
+    let fsize = getrlimit(Resource::Fsize).maximum;
+    let raised = raise(Resource::Fsize, None).or_else(|_| raise(Resource::Fsize, fsize));
+    if let Err(error) = raised {
+        log::warn!("cannot raise the limit of a file's size: {error}");
     }
     const NEVER: &str = "-1000";
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", NEVER) {
         log::info!("not spared when memory runs out: /proc/self/oom_score_adj: {error}");
     }
+}
+
+fn raise(resource: Resource, limit: Option<u64>) -> rustix::io::Result<()> {
+    let raised = Rlimit {
+        current: limit,
+        maximum: limit,
+    };
+    setrlimit(resource, raised)
 }
 
 enum Event {
@@ -200,7 +204,7 @@ impl Watch<'_> {
                     self.asked(command, reply);
                     None
                 }
-                Err(_) if self.has_last_fences() => None,
+                Err(_) if self.gives_time_for_last_fences() => None,
                 Err(_) => Some(self.out_of_time()),
             };
             if let Some(outcome) = end {

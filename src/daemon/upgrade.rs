@@ -96,6 +96,7 @@ impl Watch<'_> {
         // One that has heard that it may begin is the worker: no other may be started beside it.
         if let Err(error) = self.supervisor.follow(&successor) {
             successor.pid().into_iter().for_each(supervise::kill);
+            drop(successor.wait());
             self.not_upgraded(error.to_string());
             return self.start_worker(false);
         }
