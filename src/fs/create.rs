@@ -145,7 +145,7 @@ impl Core {
                 }
                 (_, Place::UserDir(user)) => self.enter(&self.gate.user(&user)).map(Some),
                 (Role::Log | Role::NewLock, _) => Err(self.misfit(dir).into()),
-                (_, _) => Ok(None),
+                (_, _) => self.spare_levels(dir, name).map(|()| None),
             },
         }
     }
