@@ -445,7 +445,7 @@ fn troubles() -> Vec<(Trouble, &'static str)> {
             _ => ": Stale file handle",
         },
         Trouble::Draining(_) => "sessions from before the user moved or was refused still run (pid",
-        Trouble::Overtaken => "another host claimed the user meanwhile",
+        Trouble::Overtaken => "changed the user's INDEX meanwhile",
         Trouble::Backing { .. } => "in the backing: ",
     };
     all.into_iter()

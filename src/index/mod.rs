@@ -122,7 +122,9 @@ pub enum Trouble {
     #[error("sessions from before the user moved or was refused still run (pid {}): end them with `doveadm kick`, or wait", pids(.0))]
     Draining(Vec<u32>),
     /// Another host claimed the user while we worked: the gate starts over.
-    #[error("another host claimed the user meanwhile: send him to one host at a time")]
+    #[error(
+        "another host, or a stock backend, changed the user's INDEX meanwhile, again and again: send him to one host at a time"
+    )]
     Overtaken,
     /// The local half of the work failed.
     #[error("cannot {what} in the backing: {source}{}", mend_backing(source))]
