@@ -175,7 +175,8 @@ impl Given {
         let (_, index) = self.index.ok_or(OptionError::NoIndex)?;
         for (what, path) in [("MOUNTPOINT", mountpoint), ("BACKING", backing)] {
             let base = index.literal_prefix();
-            if base.is_some_and(|base| base.starts_with(path)) {
+            let known = !path.as_os_str().is_empty(); // who checks a set-up may not have told it
+            if known && base.is_some_and(|base| base.starts_with(path)) {
                 let (index, path) = (index.as_str().to_owned(), path.to_owned());
                 return Err(OptionError::Within { index, what, path });
             }

@@ -243,6 +243,9 @@ fn index_is_not_in_the_mount(#[case] text: &str, #[case] expected: &str) {
     let error = parse(&[text]).expect_err(text).to_string();
     assert!(error.starts_with(expected), "{error}");
     parse(&["index=/mail/%u"]).expect("beside it");
+    let (nowhere, texts) = (Path::new(""), [text.to_owned()]);
+    Config::parse(nowhere, nowhere, &texts, "mail1.example")
+        .expect("who checks may not have told where");
 }
 
 #[rstest]
