@@ -1,7 +1,7 @@
 //! What each step of the gate costs in RPCs, asserted.
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::guest::{Client, Rpcs, World, cost, is_v3};
 use crate::support::dovecot::{as_user, hashed};
@@ -9,6 +9,9 @@ use crate::support::lab::dir_of;
 use crate::support::mount::{Mount, Options};
 use crate::support::site::{LOG, list_index, open_log_as};
 use crate::support::{GID, LIMIT, Site, UID, eventually, message, process};
+
+/// For so long the client keeps what it knows of a directory, at least (`acdirmin`); then it asks again, ACCESS among the rest.
+const KNOWN: Duration = Duration::from_secs(30);
 
 /// A user whose list index is on host A, in the mount and claimed.
 fn settled(world: &World, options: impl Fn(Options) -> Options) -> Site {
@@ -157,8 +160,15 @@ fn an_adoption() {
 fn a_fence() {
     let world = World::new();
     let site = settled(&world, |options| options);
-    check(&site);
-    let before = Rpcs::of(&Client::A.mount());
+    while !is_a_fence_of_six(&site) {
+        eprintln!("too slow: the client has asked anew for what it knew");
+    }
+}
+
+/// Within the time for which the client keeps what it knows of directories; else it is to be tried again.
+fn is_a_fence_of_six(site: &Site) -> bool {
+    check(site);
+    let (before, began) = (Rpcs::of(&Client::A.mount()), Instant::now());
     let mut writer = as_user(UID, GID, "sh");
     writer
         .args(["-c", "printf x >>\"$1\"", "sh"])
@@ -170,15 +180,22 @@ fn a_fence() {
             let rpcs = Rpcs::of(&Client::A.mount()).since(&before);
             (rpcs.count("GETATTR") >= 4).then_some(rpcs)
         });
+        if began.elapsed() > KNOWN {
+            return false;
+        }
         assert_eq!(
             (done.count("GETATTR"), done.all()),
             (4, 4),
             "check and fence: {done:?}"
         );
     }
-    check(&site); // comes after the fence
+    check(site); // comes after the fence
     let rpcs = Rpcs::of(&Client::A.mount()).since(&before);
+    if began.elapsed() > KNOWN {
+        return false;
+    }
     assert_at_most("check, fence, check", &rpcs, 6, 6);
+    true
 }
 
 /// What a look is charged with this layout: LOOKUP and ACCESS for each name below the mount (test/index/bucket/user/.lasthost),
