@@ -51,7 +51,6 @@ fn cleaned(host: &mut Newcomer, seen: &[String]) {
         let said = host.run(command);
         assert!(said.contains(USER), "{command}: {said}");
     }
-    let here = |host: &Newcomer| host.sh("find /run/listindex -name dovecot.list.index.log");
     for command in of("## Cleaning") {
         let before = here(host);
         host.run(command);
@@ -68,6 +67,11 @@ fn cleaned(host: &mut Newcomer, seen: &[String]) {
             assert_eq!(host.sees(USER), seen, "made anew");
         }
     }
+}
+
+/// The logs in the mount.
+fn here(host: &Newcomer) -> String {
+    host.sh("find /run/listindex -name dovecot.list.index.log")
 }
 
 fn watched(host: &mut Newcomer) {
@@ -136,6 +140,11 @@ fn by_symptom(host: &mut Newcomer, seen: &[String]) {
         (code == Some(0)).then_some(())
     });
     assert_eq!(host.sees(USER), seen, "made anew");
+    eventually("everybody has gone", || {
+        host.run_for_code("listindexctl clean 0s");
+        here(host).is_empty().then_some(())
+    });
+    assert_eq!(host.sees(USER), seen, "made anew for him");
     let said = host.run_with("listindexctl clean AGE USERDIR", &[age, dir]);
     assert!(said.contains("stays: was here"), "{said}");
 }
