@@ -7,7 +7,7 @@ use std::path::Path;
 
 use support::dovecot::hashed;
 use support::model::Op;
-use support::mount::{Mount, Options};
+use support::mount::Options;
 use support::site::LOG;
 use support::{Config, DOVECOT, FUSE, Imap, Lab, Model, ROOT, Site, eventually, lacks, message};
 
@@ -296,87 +296,74 @@ fn refuse_and_move(lab: &Lab) -> ([Site; 2], Model, Imap) {
     (sites, model, refused)
 }
 
-/// Its mount ends in order, and it is still there: what it has written by then is known.
-#[test]
-fn what_a_refused_session_wrote_is_heard_of_when_its_mount_ends() {
+/// A session on a host that its user has left for another.
+fn leave_behind(lab: &Lab) -> ([Site; 2], Model, Imap) {
+    let (sites, mut model, left) = begin(lab);
+    assert_right(&sites[1], &mut model, "after the move to B");
+    (sites, model, left)
+}
+
+/// What a session on A changes is known on B when A's mount has ended. `end` ends that, and gives the session back where it lives on.
+fn assert_told_of(
+    begin: fn(&Lab) -> ([Site; 2], Model, Imap),
+    end: fn(&mut Site, Imap) -> Option<Imap>,
+) {
     if lacks(&[ROOT, DOVECOT, FUSE]) {
         return;
     }
     let lab = Lab::new();
-    let (mut sites, mut model, mut refused) = refuse_and_move(&lab);
+    let ([mut a, b], mut model, mut session) = begin(&lab);
     for change in CHANGES {
-        model.apply(&op(change), &mut refused);
+        model.apply(&op(change), &mut session);
     }
-    sites[0].mount.unmount();
-    let [_, b] = &sites;
-    assert_right(b, &mut model, "on B when A is unmounted");
-    refused.logout();
-    assert_served_again(b, &mut model);
+    let lives = end(&mut a, session);
+    eventually("the daemon has ended", || a.mount.has_died().then_some(()));
+    assert_right(&b, &mut model, "on B when A has ended");
+    if let Some(session) = lives {
+        session.logout();
+    }
+    assert_served_again(&b, &mut model);
+}
+
+/// Its mount ends in order, and it is still there: what it has written by then is known.
+#[test]
+fn what_a_refused_session_wrote_is_heard_of_when_its_mount_ends() {
+    assert_told_of(refuse_and_move, |a, refused| {
+        a.mount.unmount();
+        Some(refused)
+    });
 }
 
 /// It ends a moment before, as where Dovecot is stopped first, so that nobody has looked whether it lives.
 #[test]
 fn what_it_wrote_that_ends_just_before_its_mount_is_heard_of() {
-    if lacks(&[ROOT, DOVECOT, FUSE]) {
-        return;
-    }
-    let lab = Lab::new();
-    let (mut sites, mut model, mut refused) = refuse_and_move(&lab);
-    for change in CHANGES {
-        model.apply(&op(change), &mut refused);
-    }
-    refused.logout();
-    sites[0].wait_no_sessions();
-    sites[0].mount.unmount();
-    let [_, b] = &sites;
-    assert_right(b, &mut model, "on B when A is unmounted");
-    assert_served_again(b, &mut model);
+    assert_told_of(refuse_and_move, |a, refused| {
+        refused.logout();
+        a.wait_no_sessions();
+        a.mount.unmount();
+        None
+    });
 }
 
 /// The last user of a mount that has been detached closes its files, and with that the mount ends: the kernel may not say any more
 /// that they are closed.
 #[test]
 fn what_a_session_left_behind_wrote_is_heard_of_when_it_ends_its_mount() {
-    if lacks(&[ROOT, DOVECOT, FUSE]) {
-        return;
-    }
-    let lab = Lab::new();
-    let (mut sites, mut model, mut left) = begin(&lab);
-    assert_right(&sites[1], &mut model, "after the move to B");
-    for change in CHANGES {
-        model.apply(&op(change), &mut left);
-    }
-    sites[0].mount.umount("-l");
-    left.logout();
-    sites[0].wait_no_sessions();
-    wait_for_end(&mut sites[0].mount);
-    let [_, b] = &sites;
-    assert_right(b, &mut model, "on B when A has ended");
-    assert_served_again(b, &mut model);
+    assert_told_of(leave_behind, |a, left| {
+        a.mount.umount("-l");
+        left.logout();
+        a.wait_no_sessions();
+        None
+    });
 }
 
 /// `umount -f` takes its files away, and it goes on.
 #[test]
 fn what_a_session_left_behind_wrote_is_heard_of_when_its_mount_is_broken_off() {
-    if lacks(&[ROOT, DOVECOT, FUSE]) {
-        return;
-    }
-    let lab = Lab::new();
-    let (mut sites, mut model, mut left) = begin(&lab);
-    assert_right(&sites[1], &mut model, "after the move to B");
-    for change in CHANGES {
-        model.apply(&op(change), &mut left);
-    }
-    sites[0].mount.umount("-f");
-    wait_for_end(&mut sites[0].mount);
-    let [_, b] = &sites;
-    assert_right(b, &mut model, "on B when A has ended");
-    left.logout();
-    assert_served_again(b, &mut model);
-}
-
-fn wait_for_end(mount: &mut Mount) {
-    eventually("the daemon has ended", || mount.has_died().then_some(()));
+    assert_told_of(leave_behind, |a, left| {
+        a.mount.umount("-f");
+        Some(left)
+    });
 }
 
 /// The list index of a user who has not migrated yet lies in INDEX. A refused session does not keep it up to date, so
