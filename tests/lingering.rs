@@ -244,43 +244,6 @@ fn assert_heard_of_at_the_end(a: &Site, b: &Site, model: &mut Model, left: Imap)
     assert_served_again(b, model);
 }
 
-#[test]
-fn what_a_session_left_behind_wrote_is_heard_of_when_it_ends() {
-    if lacks(&[ROOT, DOVECOT, FUSE]) {
-        return;
-    }
-    let lab = Lab::new();
-    let (sites, mut model, mut left) = begin(&lab);
-    let [a, b] = &sites;
-    assert_right(b, &mut model, "after the move to B");
-    for change in CHANGES {
-        model.apply(&op(change), &mut left);
-    }
-    assert_heard_of_at_the_end(a, b, &mut model, left);
-}
-
-#[test]
-fn what_a_refused_session_left_behind_wrote_is_heard_of_when_it_ends() {
-    if lacks(&[ROOT, DOVECOT, FUSE]) {
-        return;
-    }
-    let lab = Lab::new();
-    let (sites, mut model, first) = begin(&lab);
-    let [a, b] = &sites;
-    first.logout();
-    a.wait_no_sessions();
-    let index = hashed(&lab.index(), "alice");
-    let trouble = Trouble::begin(&index);
-    let mut refused = a.login("alice");
-    model.assert_matches(&refused.list_status(), "in the refused session");
-    trouble.end();
-    assert_right(b, &mut model, "after the move to B");
-    for change in CHANGES {
-        model.apply(&op(change), &mut refused);
-    }
-    assert_heard_of_at_the_end(a, b, &mut model, refused);
-}
-
 /// A host where a session is refused while INDEX cannot be used, and another that the user moves to.
 fn refuse_and_move(lab: &Lab) -> ([Site; 2], Model, Imap) {
     let (sites, mut model, first) = begin(lab);
@@ -303,11 +266,37 @@ fn leave_behind(lab: &Lab) -> ([Site; 2], Model, Imap) {
     (sites, model, left)
 }
 
+#[test]
+fn what_a_session_left_behind_wrote_is_heard_of_when_it_ends() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let ([a, b], mut model, mut left) = leave_behind(&lab);
+    for change in CHANGES {
+        model.apply(&op(change), &mut left);
+    }
+    assert_heard_of_at_the_end(&a, &b, &mut model, left);
+}
+
+#[test]
+fn what_a_refused_session_left_behind_wrote_is_heard_of_when_it_ends() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let ([a, b], mut model, mut left) = refuse_and_move(&lab);
+    for change in CHANGES {
+        model.apply(&op(change), &mut left);
+    }
+    assert_heard_of_at_the_end(&a, &b, &mut model, left);
+}
+
+/// A session on a host whose user goes to another: how it comes to that.
+type Begin = fn(&Lab) -> ([Site; 2], Model, Imap);
+
 /// What a session on A changes is known on B when A's mount has ended. `end` ends that, and gives the session back where it lives on.
-fn assert_told_of(
-    begin: fn(&Lab) -> ([Site; 2], Model, Imap),
-    end: fn(&mut Site, Imap) -> Option<Imap>,
-) {
+fn assert_told_of(begin: Begin, end: fn(&mut Site, Imap) -> Option<Imap>) {
     if lacks(&[ROOT, DOVECOT, FUSE]) {
         return;
     }
