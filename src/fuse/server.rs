@@ -42,7 +42,6 @@ const LAST_FENCES: Duration = Duration::from_secs(10);
 /// A session with the kernel.
 pub struct Server {
     session: Session<Adapter>,
-    gate: Arc<Gate>,
     core: Arc<Core>,
     dev_fuse: OwnedFd,
     /// Where it is asked to clean; it goes with this.
@@ -118,7 +117,6 @@ impl Server {
         Ok(Server {
             session,
             _socket: answer::listen(&config, &store, &gate),
-            gate,
             core,
             dev_fuse,
         })
@@ -134,15 +132,16 @@ impl Server {
             core.close_unanswered();
             core.gate().journal().note(&Entry::Survived);
         };
+        let gate = self.core.gate();
         let (outcome, at) = ended(self.session, &self.dev_fuse, lives)?;
         // Where only this worker ends, the next goes on with what is due.
         let last = is_unmounted(&self.dev_fuse);
-        if last && !self.gate.end(LAST_FENCES.saturating_sub(at.elapsed())) {
+        if last && !gate.end(LAST_FENCES.saturating_sub(at.elapsed())) {
             log::warn!(
                 "not all fences are set: other hosts may not know of the last changes made here"
             );
         }
-        self.gate.tell_all_left_out();
+        gate.tell_all_left_out();
         outcome
     }
 }

@@ -45,7 +45,7 @@ impl Gate {
         self.stats.add(Cell::GhostsMarked, more);
         state.note_ghosts(inner);
         inner.void();
-        // Nobody looks at ghosts any more who come to be while the mount ends.
+        // Those who come to be while the mount ends are told of, too, though they live.
         inner.queue.lay |= self.has_ended();
         // Under the lock, as is the writing of a record, which looks for ghosts first.
         if let Err(e) = local::mark_haunted(self, &state.user) {
@@ -129,7 +129,7 @@ impl Gate {
                 // Set once, it holds for all that has ended.
                 Ok(Fenced::Yes) => return self.forget_ghosts(state, &ended),
                 // Who claims the user just now may not have heard of it: word of them stays.
-                Ok(Fenced::StockLog) => return true,
+                Ok(Fenced::StockLog) => return self.forget_ghosts(state, &[]),
                 Err(e) => {
                     self.stats.count(Cell::FenceFailed);
                     self.report(&state.user, &e);
