@@ -21,13 +21,6 @@ fn ctl(args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), process::said(&output))
 }
 
-fn metrics(mount: &Mount) -> String {
-    let point = mount.path().to_str().expect("UTF-8");
-    let (code, text) = ctl(&["metrics", point]);
-    assert_eq!(code, Some(0), "{text}");
-    text
-}
-
 /// The number of a sample of this mount, as its name and its further labels.
 fn sample(text: &str, name: &str, labels: &str) -> f64 {
     let of = |line: &str| {
@@ -44,7 +37,7 @@ fn sample(text: &str, name: &str, labels: &str) -> f64 {
 }
 
 fn count(mount: &Mount, name: &str, labels: &str) -> f64 {
-    sample(&metrics(mount), &format!("listindexfs_{name}"), labels)
+    sample(&mount.metrics(), &format!("listindexfs_{name}"), labels)
 }
 
 fn users(lab: &Lab, mount: &Mount, many: usize) -> Vec<Light> {
@@ -72,7 +65,7 @@ fn what_is_counted_rises_with_sessions_and_goes_on_when_the_worker_dies() {
         .iter()
         .map(|user| user.first().expect("a session"))
         .collect();
-    let text = metrics(&mount);
+    let text = mount.metrics();
     let now = |name: &str, labels: &str| sample(&text, &format!("listindexfs_{name}"), labels);
     assert_eq!(
         now("gate_checks_total", "outcome=\"claim\""),
@@ -99,7 +92,7 @@ fn what_is_counted_rises_with_sessions_and_goes_on_when_the_worker_dies() {
         "L was made by who had looked it up"
     );
     eventually("how much is here is told", || {
-        let text = metrics(&mount);
+        let text = mount.metrics();
         let now = |name: &str| sample(&text, &format!("listindexfs_{name}"), "");
         (now("users") == 5.0 && now("open_files") == 10.0).then_some(())
     });
@@ -110,7 +103,7 @@ fn what_is_counted_rises_with_sessions_and_goes_on_when_the_worker_dies() {
     for user in &users {
         user.again().expect("a session");
     }
-    let text = metrics(&mount);
+    let text = mount.metrics();
     let now = |name: &str, labels: &str| sample(&text, &format!("listindexfs_{name}"), labels);
     assert_eq!(
         now("gate_checks_total", "outcome=\"claim\""),
@@ -132,7 +125,7 @@ fn what_is_counted_rises_with_sessions_and_goes_on_when_the_worker_dies() {
     let point = mount.path().to_str().expect("UTF-8");
     let (code, said) = ctl(&["upgrade", point]);
     assert_eq!(code, Some(0), "{said}");
-    let text = metrics(&mount);
+    let text = mount.metrics();
     let now = |name: &str, labels: &str| sample(&text, &format!("listindexfs_{name}"), labels);
     assert_eq!(now("gate_checks_total", "outcome=\"claim\""), 5.0);
     assert_eq!(now("upgrades_total", "result=\"done\""), 1.0);
@@ -314,7 +307,7 @@ fn http_and_the_file_have_an_answer_whatever_the_worker_does() {
     process::signal(worker, Signal::STOP);
     let (_, body) = get(port, "/metrics").expect("an answer while the worker hangs");
     assert_eq!(claims(&body), 1.0);
-    assert_eq!(claims(&metrics(&mount)), 1.0, "and the tool has one");
+    assert_eq!(claims(&mount.metrics()), 1.0, "and the tool has one");
     process::signal(worker, Signal::KILL);
     let (_, body) = eventually("HTTP goes on", || {
         get(port, "/metrics")

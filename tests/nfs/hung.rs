@@ -393,7 +393,7 @@ fn refused(servers: &Servers, mount: &Mount) -> Vec<Lives> {
     let ill = (1..=20).map(|n| servers.user(2, n));
     let refused = ill.map(|user| Lives::begin(mount, &user)).collect();
     eventually("they are refused", || {
-        let metrics = metrics(mount);
+        let metrics = mount.metrics();
         let ghosts = metrics.lines().find(|line| line.starts_with(GHOSTS));
         ghosts
             .is_some_and(|line| line.ends_with(" 20"))
@@ -403,11 +403,6 @@ fn refused(servers: &Servers, mount: &Mount) -> Vec<Lives> {
 }
 
 const GHOSTS: &str = "listindexfs_ghosts{";
-
-fn metrics(mount: &Mount) -> String {
-    let ran = output(Command::new(tool()).arg("metrics").arg(mount.path()), LIMIT);
-    String::from_utf8(ran.expect("it does not hang").stdout).expect("text")
-}
 
 /// Where the user's log is in the mount, and below it.
 fn log_of(user: &str) -> PathBuf {

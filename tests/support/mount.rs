@@ -219,6 +219,15 @@ impl Mount {
         daemon.iter_mut().for_each(process::reap);
     }
 
+    /// What `listindexctl metrics` prints of it.
+    pub fn metrics(&self) -> String {
+        let mut command = Command::new(tool());
+        let done = process::output(command.arg("metrics").arg(self.path()), LIMIT);
+        let done = done.expect("it does not hang");
+        assert!(done.status.success(), "{}", process::said(&done));
+        String::from_utf8(done.stdout).expect("text")
+    }
+
     /// `umount` as an operator gives it, who does not wait for the daemon's end.
     pub fn umount(&self, flag: &str) {
         let mut command = Command::new("umount");
