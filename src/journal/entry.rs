@@ -12,7 +12,7 @@ use crate::user::process::Process;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {
     pid: u32,
-    started: u64,
+    birth: u64,
     uid: u32,
     gid: u32,
     groups: Vec<u32>,
@@ -95,7 +95,7 @@ impl Who {
     pub fn new(process: Process, creds: &Creds) -> Self {
         Who {
             pid: process.pid,
-            started: process.started,
+            birth: process.birth,
             uid: creds.uid,
             gid: creds.gid,
             groups: creds.groups.clone(),
@@ -106,7 +106,7 @@ impl Who {
     pub fn process(&self) -> Process {
         Process {
             pid: self.pid,
-            started: self.started,
+            birth: self.birth,
         }
     }
 

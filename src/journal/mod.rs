@@ -23,7 +23,7 @@ use crate::sys::shared::Shared;
 
 /// What a journal begins with. Its number grows whenever entries change: a worker that does not know them
 /// must not take over.
-const MAGIC: &[u8; 8] = b"lidxjrn4";
+const MAGIC: &[u8; 8] = b"lidxjrn5";
 /// Where its generation stands, and where the end of its entries: 0 while it is being written anew.
 const GENERATION: usize = 8;
 const END: usize = 16;

@@ -12,7 +12,7 @@ fn who(pid: u32) -> Who {
         gid: 7,
         groups: vec![pid; 2],
     };
-    Who::new(Process { pid, started: 9 }, &creds)
+    Who::new(Process { pid, birth: 9 }, &creds)
 }
 
 fn user(n: u8) -> Vec<u8> {

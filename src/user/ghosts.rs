@@ -93,14 +93,16 @@ impl BackOff {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::user::process::Caller;
 
     struct Alive(Vec<Process>);
 
     impl Processes for Alive {
-        fn started(&self, pid: u32) -> Option<u64> {
-            self.0.iter().find(|p| p.pid == pid).map(|p| p.started)
+        fn birth(&self, pid: u32) -> io::Result<Option<u64>> {
+            Ok(self.0.iter().find(|p| p.pid == pid).map(|p| p.birth))
         }
 
         fn groups(&self, _: Caller) -> Vec<u32> {
@@ -108,14 +110,14 @@ mod tests {
         }
     }
 
-    fn ghost(pid: u32, started: u64, why: Why) -> Ghost {
+    fn ghost(pid: u32, birth: u64, why: Why) -> Ghost {
         let creds = Arc::new(Creds {
             uid: 1,
             gid: 1,
             groups: vec![],
         });
         Ghost {
-            process: Process { pid, started },
+            process: Process { pid, birth },
             creds,
             why,
         }
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_ghost_lives_while_it_runs_or_holds() {
-        let alive = Alive(vec![Process { pid: 5, started: 9 }]);
+        let alive = Alive(vec![Process { pid: 5, birth: 9 }]);
         let none = HashMap::new();
         assert!(ghost(5, 9, Why::Refused).lives(&none, &alive), "runs");
         assert!(
@@ -179,7 +181,7 @@ mod tests {
             &mut known,
             [ghost(0, 0, Why::Refused), ghost(0, 0, Why::Refused)],
         );
-        let seen: Vec<_> = known.iter().map(|g| (g.process.started, g.why)).collect();
+        let seen: Vec<_> = known.iter().map(|g| (g.process.birth, g.why)).collect();
         assert_eq!(
             seen,
             [(9, Why::Refused), (10, Why::Held), (0, Why::Refused)]

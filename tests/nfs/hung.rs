@@ -2,6 +2,7 @@
 //! nothing, what we hold stays bounded, and all goes on when it is back.
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -446,8 +447,8 @@ fn tear_away(mount: &Mount) {
 struct Everybody;
 
 impl Processes for Everybody {
-    fn started(&self, pid: u32) -> Option<u64> {
-        Some(pid.into())
+    fn birth(&self, pid: u32) -> io::Result<Option<u64>> {
+        Ok(Some(pid.into()))
     }
 
     fn groups(&self, _: Caller) -> Vec<u32> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -59,11 +60,11 @@ struct Seen {
 }
 
 impl Processes for Seen {
-    fn started(&self, pid: u32) -> Option<u64> {
+    fn birth(&self, pid: u32) -> io::Result<Option<u64>> {
         if self.crash.lock().unwrap().ended {
-            return Some(pid.into());
+            return Ok(Some(pid.into()));
         }
-        self.processes.0.lock().unwrap().get(&pid).copied()
+        Ok(self.processes.0.lock().unwrap().get(&pid).copied())
     }
 
     fn groups(&self, _: Caller) -> Vec<u32> {
