@@ -16,6 +16,10 @@ const THREADS_PER_MOUNT: usize = 16;
 const MOST: usize = 1024;
 /// An idle thread ends after this long.
 const IDLE: Duration = Duration::from_secs(10);
+/// And after this long of one of the first mounts, of which there are so many threads at most: of a thread that began after it was
+/// told, the NFS client (from Linux 6.0 on) asks ACCESS of each name on the way to INDEX again, and a login waits for that.
+const LONG_IDLE: Duration = Duration::from_secs(15 * 60);
+const FIRST_MOUNTS: usize = 16;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -36,6 +40,8 @@ pub struct Pool {
     /// Where it is counted; those that wait for no server are not.
     slot: Option<Slot>,
     mount: PathBuf,
+    /// How long its threads stay idle.
+    idle: Duration,
     queue: Mutex<Queue>,
     work: Condvar,
     /// A job runs on the thread of who brought it.
@@ -141,6 +147,10 @@ impl Pools {
             stats: Arc::clone(&self.stats),
             slot: told.then(|| self.stats.nfs(&mount.to_string_lossy())),
             mount: mount.clone(),
+            idle: match pools.len() < FIRST_MOUNTS {
+                true => LONG_IDLE,
+                false => IDLE,
+            },
             queue: Mutex::default(),
             work: Condvar::new(),
             here: AtomicBool::new(false),
@@ -238,7 +248,7 @@ impl Pool {
                 continue;
             }
             queue.idle += 1;
-            let late = self.work.wait_for(&mut queue, IDLE).timed_out();
+            let late = self.work.wait_for(&mut queue, self.idle).timed_out();
             queue.idle -= 1;
             if late && queue.jobs.is_empty() {
                 queue.threads -= 1;
@@ -330,6 +340,14 @@ mod tests {
         assert!(pools.pools.lock().len() <= MOST + 2);
         assert!(Arc::ptr_eq(&used, &pools.of("/used".into())));
         assert!(pools.is_silent(Path::new("/silent")));
+    }
+
+    #[test]
+    fn threads_stay_where_mounts_are_few() {
+        let pools = Pools::default();
+        let all = (0..2 * FIRST_MOUNTS).map(|number| pools.of(format!("/nfs/{number}").into()));
+        let stay = all.filter(|pool| pool.idle == LONG_IDLE);
+        assert_eq!(stay.count(), FIRST_MOUNTS);
     }
 
     #[test]
