@@ -5,11 +5,14 @@ mod support;
 use std::fs;
 use std::path::Path;
 
+use rustix::process::Signal;
 use support::dovecot::hashed;
 use support::model::Op;
 use support::mount::Options;
 use support::site::LOG;
-use support::{Config, DOVECOT, FUSE, Imap, Lab, Model, ROOT, Site, eventually, lacks, message};
+use support::{
+    Config, DOVECOT, FUSE, Imap, Lab, Model, ROOT, Site, eventually, lacks, message, process,
+};
 
 fn op(text: &str) -> Op {
     let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
@@ -351,6 +354,16 @@ fn what_a_session_left_behind_wrote_is_heard_of_when_it_ends_its_mount() {
 fn what_a_session_left_behind_wrote_is_heard_of_when_its_mount_is_broken_off() {
     assert_told_of(leave_behind, |a, left| {
         a.mount.umount("-f");
+        Some(left)
+    });
+}
+
+/// The daemon is told to end and its user stays: he has ten seconds, and then his files go.
+#[test]
+fn what_a_session_left_behind_wrote_is_heard_of_though_it_outlives_its_mount() {
+    assert_told_of(leave_behind, |a, left| {
+        let daemon = a.mount.pid().expect("a daemon");
+        process::signal(daemon, Signal::TERM);
         Some(left)
     });
 }

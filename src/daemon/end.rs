@@ -51,17 +51,35 @@ impl Watch<'_> {
         }
     }
 
-    /// Where the users' time is over and they have gone, what the last of them changed is due only since then: the worker has some
-    /// more time. Tells whether that is so.
+    /// Where the users' time is over, what they have changed is told to other hosts: the worker has some more time. Who still has
+    /// files open loses them first, for what he changes later nobody would tell. Tells whether the worker has time.
     pub(super) fn gives_time_for_last_fences(&mut self) -> bool {
-        let gone = matches!(self.phase, Phase::Stopping(_))
+        let gives = matches!(self.phase, Phase::Stopping(_))
             && self.worker.is_some()
-            && is_unmounted(self.supervisor.dev_fuse());
-        if gone {
+            && self.has_users_gone();
+        if gives {
             log::info!("{}: waiting for the last fences", self.place());
             self.phase = Phase::Ending(Instant::now() + LAST_FENCES_WITHIN);
         }
-        gone
+        gives
+    }
+
+    /// Nobody uses the mount any more, by himself or since it was taken from him.
+    fn has_users_gone(&self) -> bool {
+        let (place, dev_fuse) = (self.place(), self.supervisor.dev_fuse());
+        if is_unmounted(dev_fuse) {
+            return true;
+        }
+        match self.mount.break_off(dev_fuse) {
+            Ok(()) => {
+                log::warn!("{place} still has files open: ending without their users");
+                true
+            }
+            Err(error) => {
+                log::error!("cannot break off the mount on {place}: {error}");
+                false
+            }
+        }
     }
 
     /// Ends without waiting any longer: `Standing`'s Drop takes away what still stands.

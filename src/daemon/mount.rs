@@ -1,6 +1,7 @@
 //! mount(2) and umount(2) of our one mount.
 
 use std::ffi::CString;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -9,6 +10,7 @@ use rustix::mount::UnmountFlags;
 
 use super::mountinfo::{self, Ours};
 use crate::exit::Failure;
+use crate::fuse::break_off;
 use crate::options::Config;
 
 /// The type shown in `/proc/mounts`. fuser's own mount(2) would lose what is behind the dot.
@@ -99,6 +101,14 @@ impl Mount {
         if let Err(error) = self.unmount(UnmountFlags::FORCE | UnmountFlags::DETACH) {
             log::error!("cannot unmount {}: {error}", self.path.display());
         }
+    }
+
+    /// Takes it away from its users where it has been detached, which [`Self::tear_away`] cannot.
+    ///
+    /// # Errors
+    /// As [`break_off`].
+    pub fn break_off(&self, dev_fuse: &OwnedFd) -> io::Result<()> {
+        break_off(dev_fuse, &self.ours.device)
     }
 
     fn unmount(&self, flags: UnmountFlags) -> Result<(), Errno> {

@@ -9,7 +9,7 @@ use crate::mountinfo;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ours {
     /// The device number, `major:minor`.
-    device: String,
+    pub(super) device: String,
     /// Its backing.
     pub backing: PathBuf,
 }

@@ -1,5 +1,6 @@
 //! The FUSE adapter: turns requests into calls of the core and results into replies, and nothing else.
 
+mod abort;
 mod between;
 mod notify;
 mod op;
@@ -20,6 +21,7 @@ use fuser::{
 };
 use rustix::fs::OFlags;
 
+pub use self::abort::break_off;
 use self::op::Op;
 use self::reply::{Replied, Runner};
 pub use self::server::{Server, is_unmounted};

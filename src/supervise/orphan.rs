@@ -13,6 +13,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+use crate::fuse::break_off;
 use crate::mountinfo;
 use crate::options::Config;
 use crate::unmount;
@@ -20,9 +21,10 @@ use crate::unmount;
 /// How long the mount's users may keep it.
 const USERS_WITHIN: Duration = Duration::from_secs(20);
 
-/// What has happened, in whichever order.
-#[derive(Debug, Default)]
-struct Happened {
+/// A worker's mount, and what has happened, in whichever order.
+struct Orphan {
+    config: Arc<Config>,
+    dev_fuse: OwnedFd,
     orphaned: AtomicBool,
     told_to_end: AtomicBool,
     leaving: AtomicBool,
@@ -33,15 +35,21 @@ struct Happened {
 ///
 /// # Errors
 /// When no thread can be started.
-pub fn watch(life: OwnedFd, config: Arc<Config>) -> io::Result<()> {
-    let happened = Arc::new(Happened::default());
+pub fn watch(life: OwnedFd, config: Arc<Config>, dev_fuse: OwnedFd) -> io::Result<()> {
+    let orphan = Arc::new(Orphan {
+        config,
+        dev_fuse,
+        orphaned: AtomicBool::new(false),
+        told_to_end: AtomicBool::new(false),
+        leaving: AtomicBool::new(false),
+    });
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let (also, of) = (Arc::clone(&happened), Arc::clone(&config));
+    let also = Arc::clone(&orphan);
     let listen = move || {
         for signal in signals.forever() {
             if signal != SIGHUP {
                 also.told_to_end.store(true, Ordering::SeqCst);
-                leave_if_due(&also, &of);
+                also.leave_if_due();
             }
         }
     };
@@ -56,30 +64,41 @@ pub fn watch(life: OwnedFd, config: Arc<Config>) -> io::Result<()> {
             Ok(_) => return,
             Err(e) => return log::error!("cannot watch the supervisor: {e}"),
         }
-        happened.orphaned.store(true, Ordering::SeqCst);
-        leave_if_due(&happened, &config);
+        orphan.orphaned.store(true, Ordering::SeqCst);
+        orphan.leave_if_due();
     };
     let spawned = Builder::new().name("supervisor".to_owned()).spawn(watch);
     spawned.map(drop)
 }
 
-/// The worker ends with its mount.
-fn leave_if_due(happened: &Happened, config: &Config) {
-    let due = [&happened.orphaned, &happened.told_to_end];
-    if !due.iter().all(|fact| fact.load(Ordering::SeqCst))
-        || happened.leaving.swap(true, Ordering::SeqCst)
-    {
-        return;
+impl Orphan {
+    /// The worker ends with its mount.
+    fn leave_if_due(&self) {
+        let due = [&self.orphaned, &self.told_to_end];
+        if !due.iter().all(|fact| fact.load(Ordering::SeqCst))
+            || self.leaving.swap(true, Ordering::SeqCst)
+        {
+            return;
+        }
+        let (mountpoint, place) = (&self.config.mountpoint, self.config.mountpoint.display());
+        let table = std::fs::read(mountinfo::PATH).unwrap_or_default();
+        let uppermost = mountinfo::uppermost(&table, mountpoint.as_os_str());
+        let Some(mount) = uppermost.filter(|mount| mount.source == self.config.backing) else {
+            return; // it was detached, and what is there now is another's
+        };
+        match unmount::in_order(mountpoint, USERS_WITHIN, || false) {
+            Ok(unmount::Users::None) => log::info!("unmounted {place}"),
+            Ok(unmount::Users::Some) => self.end_without_users(&mount.device),
+            Err(error) => log::error!("cannot unmount {place}: {error}"),
+        }
     }
-    let (mountpoint, place) = (&config.mountpoint, config.mountpoint.display());
-    let table = std::fs::read(mountinfo::PATH).unwrap_or_default();
-    let uppermost = mountinfo::uppermost(&table, mountpoint.as_os_str());
-    if uppermost.is_none_or(|mount| mount.source != config.backing) {
-        return; // it was detached, and what is there now is another's
-    }
-    match unmount::in_order(mountpoint, USERS_WITHIN, || false) {
-        Ok(unmount::Users::None) => log::info!("unmounted {place}"),
-        Ok(unmount::Users::Some) => log::warn!("{place} still has files open: detached"),
-        Err(error) => log::error!("cannot unmount {place}: {error}"),
+
+    /// What they have changed is still told to other hosts; what they change later nobody would tell.
+    fn end_without_users(&self, device: &str) {
+        let place = self.config.mountpoint.display();
+        match break_off(&self.dev_fuse, device) {
+            Ok(()) => log::warn!("{place} still has files open: ending without their users"),
+            Err(error) => log::error!("cannot break off the mount on {place}: {error}"),
+        }
     }
 }

@@ -67,7 +67,11 @@ pub fn run(config: Config, inherited: &Inherited, standby: bool) -> Result<(), F
         prepare_process();
         let stats = Arc::new(counted());
         let config = Arc::new(config);
-        orphan::watch(life.map_err(told)?, Arc::clone(&config))?;
+        orphan::watch(
+            life.map_err(told)?,
+            Arc::clone(&config),
+            dev_fuse.try_clone()?,
+        )?;
         let slots = slots.map_err(told)?;
         let server = Server::start(config, dev_fuse, journal, slots, stats, killed)?;
         server.run().context("the session broke off")

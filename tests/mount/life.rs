@@ -165,10 +165,13 @@ fn but_it_waits_for_them_only_so_long() {
         "{}",
         rig.log()
     );
+    assert!(
+        !rig.log().contains("without the last fences"),
+        "{}",
+        rig.log()
+    );
     assert_eq!(rig.mounts_line(), None);
-    wait_until("its worker, which it has killed, is gone", || {
-        rig.is_unlocked()
-    });
+    wait_until("its worker is gone", || rig.is_unlocked());
     drop(user);
 }
 
@@ -364,6 +367,21 @@ fn an_orphaned_worker_that_is_told_to_end_serves_its_users_to_the_last() {
     worker.wait_for_end();
     assert_eq!(rig.mounts_line(), None);
     assert!(rig.is_unlocked());
+}
+
+#[test]
+fn but_those_that_stay_only_so_long() {
+    let Some(rig) = Rig::new() else { return };
+    let daemon = rig.mount();
+    let worker = daemon.worker();
+    let user = File::open(&rig.mountpoint).unwrap();
+    daemon.signal(Signal::KILL);
+    daemon.wait_for_end();
+    worker.signal(Signal::TERM);
+    worker.wait_for_end();
+    assert_eq!(rig.mounts_line(), None);
+    assert!(rig.is_unlocked());
+    drop(user);
 }
 
 #[test]
