@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use rstest::rstest;
 use rustix::fs::RenameFlags;
@@ -414,22 +414,31 @@ fn dev_fuse(supervisor: u32) -> OwnedFd {
     pidfd_getfd(&process, fd.expect("a number"), PidfdGetfdFlags::empty()).expect("its descriptor")
 }
 
+/// A process that opens a file, and keeps it open.
+fn opener(path: &Path) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec 3>>$0"]).arg(path);
+    process::spawn(command).expect("a process")
+}
+
 /// The kernel has been told to send an OPEN again, and nobody has read it yet: then it drops the request of who is killed, of
-/// whom the next worker knows that he has the file open.
-#[test]
-fn who_is_killed_before_his_open_is_read_again_has_nothing_open() {
+/// whom the next worker knows that he has the file open. That one may die before it has closed it.
+#[rstest]
+fn who_is_killed_before_his_open_is_read_again_has_nothing_open(
+    #[values(false, true)] the_next_dies_too: bool,
+) {
     if Kernel::here() == Kernel::Before6_9 || lacks(&[ROOT, FUSE]) {
         return;
     }
     let dying = Dying::after("open", Kernel::Resends);
     let alice = Light::new(dying.mount.path(), &dying._lab.index(), "alice");
     drop(alice.first().expect("a first session"));
+    let plain = dying.path("plain");
+    drop(File::create(&plain).expect("a file"));
     let supervisor = dying.mount.pid().expect("a supervisor");
     let worker = dying.mount.worker().expect("a worker");
     process::signal(supervisor, Signal::STOP);
-    let mut command = Command::new("sh");
-    command.args(["-c", "exec 3>>$0"]).arg(alice.log());
-    let mut opener = process::spawn(command).expect("a process");
+    let mut killed = opener(&alice.log());
     eventually("the worker has opened it, and died", || {
         let dead = fs::read_to_string(format!("/proc/{worker}/stat"))
             .ok()?
@@ -439,17 +448,18 @@ fn who_is_killed_before_his_open_is_read_again_has_nothing_open() {
     });
     let resend = [16_u32, 7, 0, 0].map(u32::to_ne_bytes).concat();
     rustix::io::write(dev_fuse(supervisor), &resend).expect("told");
-    opener.kill().expect("killed");
-    eventually("it has ended", || opener.try_wait().expect("waited"));
+    killed.kill().expect("killed");
+    eventually("it has ended", || killed.try_wait().expect("waited"));
+    let other = the_next_dies_too.then(|| opener(&plain));
     process::signal(supervisor, Signal::CONT);
+    if let Some(mut other) = other {
+        eventually("its open is answered, by the worker after the next", || {
+            other.try_wait().expect("waited")
+        });
+    }
     eventually("nobody has it open", || {
-        let mut command = Command::new(support::mount::tool());
-        command
-            .args(["user", "alice", "--json", "--mount"])
-            .arg(dying.mount.path());
-        let said = process::output(&mut command, support::LIMIT)?.stdout;
-        let said: serde_json::Value = serde_json::from_slice(&said).ok()?;
-        said["holders"].as_array()?.is_empty().then_some(())
+        let alice = dying.mount.about("alice")?;
+        alice["holders"].as_array()?.is_empty().then_some(())
     });
     dying.assert_died();
 }

@@ -94,7 +94,7 @@ pub struct Core {
     listings: dir::Listings,
     /// What the worker before left of requests.
     left: Snapshot,
-    /// What it opened and has perhaps not answered, and who asked.
+    /// What workers before opened and have perhaps not answered, and who asked.
     unanswered: Mutex<HashMap<u64, (u64, Process)>>,
     misfits: crate::log_limit::LogLimit,
 }
@@ -159,7 +159,7 @@ impl Core {
         }
     }
 
-    /// Closes what the worker before opened and did not answer for processes that have been killed since: the kernel drops
+    /// Closes what workers before opened and did not answer for processes that have been killed since: the kernel drops
     /// their requests, sends none of them again, and no RELEASE. To be called once all else has come again.
     pub fn close_unanswered(&self) {
         for (unique, (node, process)) in std::mem::take(&mut *self.unanswered.lock()) {
@@ -168,6 +168,9 @@ impl Core {
                 log::debug!("closed for pid {}, which was killed", process.pid);
                 let handle = Handle(process.pid.into());
                 drop(self.closed(Node(node), handle, Some(unique)));
+            } else {
+                // Answered, and the worker before died before it noted that.
+                self.gate.journal().note(&Entry::Answered { unique });
             }
         }
     }

@@ -75,6 +75,13 @@ pub enum Entry {
     Taken { unique: u64, request: Vec<u8> },
     /// It has been answered; also of one that has opened a file, where the kernel sends again what has not been.
     Answered { unique: u64 },
+    /// A request has opened this node for a process, and is not known to be answered. Of a journal written anew only.
+    Unanswered {
+        unique: u64,
+        node: u64,
+        pid: u32,
+        started: u64,
+    },
     /// A node is open so often. Of a journal written anew only.
     Open {
         node: u64,

@@ -25,8 +25,7 @@ pub struct Snapshot {
     pub bytes: u64,
     /// The requests that were taken and not answered, where the kernel does not send them again.
     pub taken: HashMap<u64, Vec<u8>>,
-    /// The requests of the last worker that have opened a list index file and are not known to be answered: the file, and who
-    /// asked. A journal that is written anew does not tell of them.
+    /// The requests that have opened a list index file and are not known to be answered: the file, and who asked.
     pub unanswered: HashMap<u64, (u64, Process)>,
     pub(super) done: VecDeque<u64>,
     pub(super) renames: VecDeque<(u64, u64)>,
@@ -135,6 +134,15 @@ impl Snapshot {
                 self.taken.remove(&unique);
                 self.unanswered.remove(&unique);
             }
+            Entry::Unanswered {
+                unique,
+                node,
+                pid,
+                started,
+            } => {
+                let by = Process { pid, started };
+                self.unanswered.insert(unique, (node, by));
+            }
             Entry::Open { node, times, user } => {
                 self.open.insert(node, (times, user));
             }
@@ -166,6 +174,7 @@ impl Snapshot {
 
     fn released(&mut self, unique: u64, node: u64, user: Option<Vec<u8>>, pid: u32) {
         self.done(unique);
+        self.unanswered.remove(&unique); // closed for who was killed before he was answered
         if let Some(open) = self.open.get_mut(&node) {
             open.0 = open.0.saturating_sub(1);
             if open.0 == 0 {
@@ -227,12 +236,24 @@ impl Snapshot {
             .chain(done)
             .chain(renames)
             .chain(tried)
+            .chain(self.unanswered_entries())
             .chain(self.open_entries())
             .chain(
                 self.users
                     .iter()
                     .flat_map(|(user, part)| part.entries(user)),
             )
+    }
+
+    fn unanswered_entries(&self) -> impl Iterator<Item = Entry> {
+        self.unanswered
+            .iter()
+            .map(|(unique, (node, by))| Entry::Unanswered {
+                unique: *unique,
+                node: *node,
+                pid: by.pid,
+                started: by.started,
+            })
     }
 
     /// The holders are counted apart from the nodes: which holder has which node open nobody asks.

@@ -169,6 +169,14 @@ impl Mount {
         process::Family::of(supervisor).alive().next()
     }
 
+    /// What `listindexctl user` tells of a user.
+    pub fn about(&self, user: &str) -> Option<serde_json::Value> {
+        let mut tool = Command::new(tool());
+        tool.args(["user", user, "--json", "--mount"]);
+        let said = process::output(tool.arg(self.path()), LIMIT)?.stdout;
+        serde_json::from_slice(&said).ok()
+    }
+
     /// Has everybody go, as `listindexctl drain` with these arguments and `--json` does; its exit code and report.
     pub fn drain(&self, args: &[&str]) -> (Option<i32>, serde_json::Value) {
         let mut command = Command::new(tool());
