@@ -5,7 +5,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use support::dovecot::hashed;
 use support::model::Op;
 use support::mount::Options;
@@ -188,6 +188,52 @@ fn a_refused_session_goes_on_writing() {
     refused.logout();
     assert_served_again(a, &mut model);
     assert_served_again(b, &mut model);
+}
+
+/// So many files a mount's process may have open; `None`: as many as it had of us.
+fn limit_files(pid: u32, files: Option<u64>) {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let current = files.or(maximum);
+    let of = Pid::from_raw(pid as i32);
+    prlimit(of, Resource::Nofile, Rlimit { current, maximum }).expect("limited");
+}
+
+/// The worker has no descriptor left, so that a session cannot open its list index and keeps it in memory.
+#[test]
+fn a_session_for_whose_list_index_there_was_no_descriptor() {
+    if lacks(&[ROOT, DOVECOT, FUSE]) {
+        return;
+    }
+    let lab = Lab::new();
+    let ([a, _], mut model, first) = begin(&lab);
+    let before = a.mount.worker().expect("a worker");
+    process::signal(before, Signal::KILL);
+    let worker = eventually("the next worker, which has to look for each file", || {
+        let worker = a.mount.worker().filter(|worker| *worker != before)?;
+        rustix::fs::statvfs(a.mount.path()).ok()?; // it serves
+        Some(worker)
+    });
+    limit_files(worker, Some(3)); // which it has
+    let mut without = a.login("alice");
+    model.assert_matches(&without.list_status(), "without a list index");
+    for change in CHANGES {
+        model.apply(&op(change), &mut without);
+    }
+    limit_files(worker, None);
+    assert_eq!(a.mount.worker(), Some(worker), "it has lived on");
+    assert_right(&a, &mut model, "beside it");
+    first.logout();
+    eventually("nobody has it open", || {
+        let alice = a.mount.about("alice")?;
+        alice["holders"].as_array()?.is_empty().then_some(())
+    });
+    assert_right(&a, &mut model, "beside it, later");
+    model.apply(&op("create last"), &mut without);
+    assert_right(&a, &mut model, "beside it, later still");
+    let log = a.mount.log();
+    assert!(log.contains("alice: list index not opened: "), "{log}");
+    without.logout();
+    assert_served_again(&a, &mut model);
 }
 
 /// An LMTP process lives on after its delivery, and goes from user to user.

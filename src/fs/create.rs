@@ -3,12 +3,11 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
-use std::io;
 use std::sync::Arc;
 
 use super::error::{FsError, Result};
 use super::lookup::LEVEL_MODE;
-use super::open::handle_of;
+use super::open::{WRITTEN, handle_of};
 use super::place::{Place, Role, is_private};
 use super::{Call, Core, Found, Handle, c_name, stale};
 use crate::store::Node;
@@ -37,6 +36,21 @@ impl Core {
             return Ok((self.found(name, attr), handle_of(call)));
         }
         let operation = self.may_change(call, &dir, name)?;
+        let made = self.make(call, &dir, name, (mode, flags), operation.as_ref());
+        made.inspect_err(|stop| {
+            let whose = || operation.as_ref().map(|o| Arc::clone(o.state()));
+            self.not_had(WRITTEN, call.caller, stop, whose);
+        })
+    }
+
+    fn make(
+        &self,
+        call: &Call,
+        dir: &Dir,
+        name: &OsStr,
+        (mode, flags): (u32, OFlags),
+        operation: Option<&Operation>,
+    ) -> Result<(Found, Handle)> {
         let mut flags = flags.intersection(OFlags::EXCL | OFlags::TRUNC);
         // What is there was made by the worker before: the kernel lets nobody else make a name meanwhile.
         flags.set(OFlags::EXCL, flags.contains(OFlags::EXCL) && !call.resent);
@@ -49,30 +63,17 @@ impl Core {
         let (c_name, mode) = (c_name(name)?, Mode::from_raw_mode(mode & 0o7777));
         let made = self.gate.with_room(|| {
             let _own = OwnAs::new(call.caller.uid, call.caller.gid)?;
-            Ok(rustix::fs::openat(&dir, &c_name, flags, mode)?)
+            Ok(rustix::fs::openat(dir, &c_name, flags, mode)?)
         });
-        if let (Err(e), Some(operation)) = (made.as_ref(), &operation) {
-            self.not_made(call, operation, e);
-        }
         let file = made?;
         let node = self.store.node_of(&file)?;
         let attr = self.store.attr_of(node, &file)?;
-        let (handle, told) = self.opened(call, node, operation.as_ref());
+        let (handle, told) = self.opened(call, node, operation);
         self.tell(node, handle, &told)?;
-        if let Some(operation) = &operation {
+        if let Some(operation) = operation {
             operation.state().wrote(call.caller.pid);
         }
         Ok((self.found(name, attr), handle))
-    }
-
-    /// Where there is no room to make it Dovecot keeps its list index in memory: it is a ghost.
-    fn not_made(&self, call: &Call, operation: &Operation, e: &io::Error) {
-        if matches!(
-            Errno::from_io_error(e),
-            Some(Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::MFILE | Errno::NFILE)
-        ) {
-            self.gate.spoiled(operation.state(), call.caller, e);
-        }
     }
 
     /// Makes a directory. Never waits and never asks the gate: a directory call that fails is a mail outage.

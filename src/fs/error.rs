@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::template::User;
 use crate::user::state::UserState;
 
@@ -80,14 +82,29 @@ impl FsError {
     }
 }
 
+impl Stop {
+    /// The error by which there was no room, memory or descriptor for a list index: Dovecot keeps it in its own memory then.
+    pub fn want(&self) -> Option<&io::Error> {
+        let Stop::Error(FsError::Backing(e)) = self else {
+            return None;
+        };
+        let wants = matches!(
+            Errno::from_io_error(e),
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::NOMEM | Errno::MFILE | Errno::NFILE)
+        );
+        let no_memory = e.kind() == io::ErrorKind::OutOfMemory; // the journal's has no number
+        (wants || no_memory).then_some(e)
+    }
+}
+
 impl<E: Into<FsError>> From<E> for Stop {
     fn from(e: E) -> Self {
         Stop::Error(e.into())
     }
 }
 
-impl From<rustix::io::Errno> for FsError {
-    fn from(e: rustix::io::Errno) -> Self {
+impl From<Errno> for FsError {
+    fn from(e: Errno) -> Self {
         FsError::Backing(e.into())
     }
 }

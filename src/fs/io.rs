@@ -9,6 +9,7 @@ use rustix::fs::{OFlags, StatVfs};
 use rustix::io::Errno;
 
 use super::error::Result;
+use super::open::WRITTEN;
 use super::{Call, Core, Handle, stale};
 use crate::store::Node;
 use crate::user::process::Caller;
@@ -22,7 +23,22 @@ impl Core {
     ///
     /// # Errors
     /// As `pread(2)`, ESTALE when the file is gone.
-    pub fn read(&self, node: Node, offset: u64, size: u32) -> Result<Vec<u8>> {
+    pub fn read(
+        &self,
+        call: &Call,
+        node: Node,
+        handle: Handle,
+        offset: u64,
+        size: u32,
+    ) -> Result<Vec<u8>> {
+        self.read_some(node, offset, size).inspect_err(|stop| {
+            let pid = handle.0 as u32;
+            let caller = Caller { pid, ..call.caller };
+            self.not_had("read", caller, stop, || self.opens.owner(node));
+        })
+    }
+
+    fn read_some(&self, node: Node, offset: u64, size: u32) -> Result<Vec<u8>> {
         let file = self.store.open_file(node, OFlags::RDONLY).map_err(stale)?;
         let mut bytes = vec![0; size as usize];
         let mut have = 0;
@@ -71,7 +87,7 @@ impl Core {
         let pid = handle.0 as u32;
         state.wrote(pid);
         let caller = Caller { pid, ..call.caller };
-        Ok(change().inspect_err(|e| self.gate.spoiled(&state, caller, e))?)
+        Ok(change().inspect_err(|e| self.gate.spoiled(&state, caller, WRITTEN, e))?)
     }
 
     /// A file is about to grow to `size`: its user's growth counts, whatever file it is.

@@ -8,15 +8,20 @@ use std::sync::Arc;
 
 use rustix::fs::OFlags;
 
-use super::error::{FsError, Result};
+use super::error::{FsError, Result, Stop};
 use super::place::{Place, Role};
-use super::{Call, Core, Handle, c_name, stale};
+use super::{Call, Core, Handle, Verdict, c_name, stale};
 use crate::journal::Entry;
 use crate::store::known::Named;
 use crate::store::{Node, PRIVATE_DIR};
 use crate::template::User;
 use crate::user::directory::Operation;
 use crate::user::gate::DueRun;
+use crate::user::process::Caller;
+use crate::user::state::UserState;
+
+/// What becomes of a list index that is changed.
+pub(super) const WRITTEN: &str = "written";
 
 impl Core {
     /// Opens a file.
@@ -27,9 +32,45 @@ impl Core {
         if self.was_done(call) {
             return Ok(handle_of(call));
         }
-        if let Some(handle) = self.open_known(call, node)? {
-            return Ok(handle);
+        let opened = match self.open_known(call, node) {
+            Ok(None) => self.open_unknown(call, node, flags),
+            Ok(Some(handle)) => Ok(handle),
+            Err(stop) => Err(stop),
+        };
+        opened.inspect_err(|stop| {
+            self.not_had("opened", call.caller, stop, || self.owner_of(call, node));
+        })
+    }
+
+    /// Whose list index a file is, as far as that can be told without a descriptor.
+    fn owner_of(&self, call: &Call, node: Node) -> Option<Arc<UserState>> {
+        if let Some(Verdict::Pass(pass)) = &call.verdict {
+            return Some(Arc::clone(pass.state()));
         }
+        let known = || Some(self.gate.user(&self.store.known().get(node)?.user));
+        self.opens.owner(node).or_else(known)
+    }
+
+    /// Where there was no room, memory or descriptor for `whose` list index Dovecot keeps it in its own memory: it is a ghost.
+    pub(super) fn not_had(
+        &self,
+        how: &str,
+        caller: Caller,
+        stop: &Stop,
+        whose: impl FnOnce() -> Option<Arc<UserState>>,
+    ) {
+        // What looks at the files as root changes no mail.
+        let looks = caller.uid == 0 && how != WRITTEN;
+        let Some(e) = stop.want().filter(|_| !looks) else {
+            return;
+        };
+        if let Some(state) = whose() {
+            self.gate.spoiled(&state, caller, how, e);
+        }
+    }
+
+    /// Opens a file of which nothing is known yet.
+    fn open_unknown(&self, call: &Call, node: Node, flags: OFlags) -> Result<Handle> {
         let mark = self.store.known().mark();
         let file = self.store.open_node(node, OFlags::PATH).map_err(stale)?;
         let mut dir = self.store.path_of(&file)?.ok_or(FsError::Stale)?;

@@ -230,7 +230,7 @@ impl Filesystem for Adapter {
         &self,
         req: &Request,
         ino: INodeNo,
-        _fh: FileHandle,
+        fh: FileHandle,
         offset: u64,
         size: u32,
         _flags: OpenFlags,
@@ -240,7 +240,7 @@ impl Filesystem for Adapter {
         self.run.op(
             Op::Read,
             req,
-            move |fs, _| fs.read(Node(ino.0), offset, size),
+            move |fs, call| fs.read(call, Node(ino.0), Handle(fh.0), offset, size),
             reply,
         );
     }

@@ -108,13 +108,7 @@ impl Operation {
             holder.handles += 1;
             return (user, Who::new(holder.process, &holder.creds));
         }
-        let known = inner
-            .verdicts
-            .iter()
-            .rev()
-            .find(|v| v.pid == pid)
-            .map(|v| (v.process, Arc::clone(&v.creds)));
-        let (process, creds) = known.unwrap_or_else(|| {
+        let (process, creds) = inner.known(pid).unwrap_or_else(|| {
             let (process, creds) = who();
             (process, Arc::new(creds))
         });

@@ -85,25 +85,22 @@ impl Gate {
         }
     }
 
-    /// A process could not write its list index (ENOSPC …): Dovecot keeps it in memory from then on, so
-    /// that it is a ghost as if it had been refused.
-    pub fn spoiled(&self, state: &UserState, caller: Caller, e: &std::io::Error) {
-        // The kernel writes mapped pages back with nobody's rights.
-        let holder = state.lock().holders.get(&caller.pid).cloned();
-        let (process, creds) = match holder {
-            Some(holder) => (holder.process, holder.creds),
-            None => {
-                let (process, creds) = self.who(caller);
-                (process, Arc::new(creds))
-            }
-        };
+    /// A process could not have its list index `how` it wanted (written, opened), for ENOSPC …: Dovecot keeps it in memory from
+    /// then on, so that it is a ghost as if it had been refused.
+    pub fn spoiled(&self, state: &UserState, caller: Caller, how: &str, e: &std::io::Error) {
+        // The kernel writes mapped pages back with nobody's rights; and there may be no descriptor to ask who it is.
+        let known = state.lock().known(caller.pid);
+        let (process, creds) = known.unwrap_or_else(|| {
+            let (process, creds) = self.who(caller);
+            (process, Arc::new(creds))
+        });
         let ghost = Ghost {
             process,
             creds,
             why: Why::Refused,
         };
         let line = format!(
-            "{}: list index not written: {e}; it is made anew once its sessions have ended",
+            "{}: list index not {how}: {e}; it is made anew once its sessions have ended",
             state.user
         );
         self.limit.warn(state.user.as_bytes(), "not written", &line);

@@ -49,6 +49,9 @@ pub trait Processes: Send + Sync {
     fn groups(&self, caller: Caller) -> Vec<u32>;
 }
 
+/// [`Process::birth`] where it could not be told: whoever has its pid is taken for it.
+const UNTOLD: u64 = u64::MAX;
+
 /// The processes of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Proc;
@@ -69,15 +72,18 @@ impl Processes for Proc {
 impl dyn Processes + '_ {
     /// Whether `process` still runs. What cannot be told counts as alive, as does a pid of 0, which cannot be watched.
     pub fn alive(&self, process: Process) -> bool {
-        let same = |now: Option<u64>| now == Some(process.birth);
-        process.pid == 0 || self.birth(process.pid).map_or(true, same)
+        let is = |now| now == process.birth || process.birth == UNTOLD;
+        process.pid == 0 || self.birth(process.pid).map_or(true, |now| now.is_some_and(is))
     }
 
     /// The caller as a process.
     pub fn identify(&self, caller: Caller) -> Process {
         Process {
             pid: caller.pid,
-            birth: self.birth(caller.pid).ok().flatten().unwrap_or_default(),
+            birth: match self.birth(caller.pid) {
+                Ok(birth) => birth.unwrap_or_default(),
+                Err(_) => UNTOLD,
+            },
         }
     }
 

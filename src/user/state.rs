@@ -98,6 +98,13 @@ pub struct Pass {
     pub(super) epoch: u64,
 }
 
+impl Pass {
+    /// At whose gate it was given.
+    pub fn state(&self) -> &Arc<UserState> {
+        &self.state
+    }
+}
+
 impl Holder {
     pub(super) fn as_ghost(&self) -> Ghost {
         let Holder { process, creds, .. } = self;
@@ -310,6 +317,15 @@ impl Inner {
         };
         self.ghosts.retain(|ghost| !laid(ghost));
         !self.ghosts.is_empty()
+    }
+
+    /// Who `pid` is, if it has files open or a verdict.
+    pub(super) fn known(&self, pid: u32) -> Option<(Process, Arc<Creds>)> {
+        if let Some(holder) = self.holders.get(&pid) {
+            return Some((holder.process, Arc::clone(&holder.creds)));
+        }
+        let verdict = self.verdicts.iter().rev().find(|v| v.pid == pid)?;
+        Some((verdict.process, Arc::clone(&verdict.creds)))
     }
 
     pub(super) fn void(&mut self) {

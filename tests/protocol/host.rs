@@ -427,7 +427,13 @@ impl Host {
     }
 
     fn content(&self, open: Open) -> Content {
-        parse(&self.run(0, |fs, _| fs.read(open.node, 0, 1 << 16)).unwrap())
+        parse(
+            &self
+                .run(0, |fs, call| {
+                    fs.read(call, open.node, open.handle, 0, 1 << 16)
+                })
+                .unwrap(),
+        )
     }
 
     /// Appends changes to a session's own file, wherever that may be by now.
