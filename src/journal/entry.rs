@@ -80,7 +80,7 @@ pub enum Entry {
         unique: u64,
         node: u64,
         pid: u32,
-        started: u64,
+        birth: u64,
     },
     /// A node is open so often. Of a journal written anew only.
     Open {

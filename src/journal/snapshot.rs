@@ -138,9 +138,9 @@ impl Snapshot {
                 unique,
                 node,
                 pid,
-                started,
+                birth,
             } => {
-                let by = Process { pid, started };
+                let by = Process { pid, birth };
                 self.unanswered.insert(unique, (node, by));
             }
             Entry::Open { node, times, user } => {
@@ -252,7 +252,7 @@ impl Snapshot {
                 unique: *unique,
                 node: *node,
                 pid: by.pid,
-                started: by.started,
+                birth: by.birth,
             })
     }
 

@@ -77,7 +77,7 @@ fn entry() -> impl Strategy<Value = Entry> {
             unique,
             node,
             pid,
-            started: 9
+            birth: 9
         }),
     ]
 }

@@ -73,7 +73,10 @@ impl dyn Processes + '_ {
     /// Whether `process` still runs. What cannot be told counts as alive, as does a pid of 0, which cannot be watched.
     pub fn alive(&self, process: Process) -> bool {
         let is = |now| now == process.birth || process.birth == UNTOLD;
-        process.pid == 0 || self.birth(process.pid).map_or(true, |now| now.is_some_and(is))
+        process.pid == 0
+            || self
+                .birth(process.pid)
+                .map_or(true, |now| now.is_some_and(is))
     }
 
     /// The caller as a process.
