@@ -83,8 +83,11 @@ fn who_is_idle_comes_back_right_and_who_is_there_keeps_what_he_has() {
     imap.logout();
     bobs.logout();
     site.wait_no_sessions();
+    ["alice", "bob"]
+        .iter()
+        .for_each(|user| site.wait_idle(user));
 
-    // By path, at once after the session: its fence is waited for.
+    // By path.
     let (code, report) = clean(
         &site,
         &["0s", site.dir_of("alice").to_str().expect("UTF-8"), "bob"],

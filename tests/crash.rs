@@ -264,7 +264,7 @@ fn killed_while_taking_a_user_over() {
 /// Has everybody given back to INDEX. Tells whether the tool says that all have gone.
 fn gives_back(site: &Site) -> bool {
     let mut tool = std::process::Command::new(support::mount::tool());
-    tool.args(["drain", "--stock", "--within", "0s"]);
+    tool.args(["drain", "--stock", "--within", "1m"]); // that files are closed the worker hears a moment later
     let ended = process::output(tool.arg(site.mount.path()), support::LIMIT);
     ended.expect("it ends").status.success()
 }

@@ -37,6 +37,7 @@ fn settled(site: &Site, user: &str) -> Model {
     let model = folders(&mut imap);
     imap.logout();
     site.wait_no_sessions();
+    site.wait_idle(user);
     assert!(list_index(&site.backing_of(user)).contains_key(LOG));
     model
 }
@@ -223,6 +224,7 @@ fn who_is_here_is_waited_for_and_named() {
     }
     let mut bobs = site.login("bob");
     bobs.list_status();
+    site.wait_idle("alice");
     let here = |user: &str| !list_index(&site.backing_of(user)).is_empty();
     for (stock, gone) in [
         (&["--within", "0s"][..], "dropped"),
@@ -253,6 +255,7 @@ fn who_is_here_is_waited_for_and_named() {
                 .is_empty()
                 .then_some(())
         });
+        site.wait_idle("alice");
     }
     let report = std::thread::scope(|scope| {
         let draining = scope.spawn(|| site.drain(&["--within", "1h"]));

@@ -22,7 +22,7 @@ use crate::support::lab::dir_of;
 use crate::support::mount::{Mount, Options, tool};
 use crate::support::process::output;
 use crate::support::site::LOG;
-use crate::support::{GID, LIMIT, Lab, UID, eventually};
+use crate::support::{GID, LIMIT, Lab, UID, eventually, within};
 
 /// Both servers mounted by host A, with an INDEX tree on each; a user's domain names his server's mount.
 pub struct Servers {
@@ -107,6 +107,13 @@ pub fn succeeds(mount: &Mount, user: &str) -> bool {
     login(mount, user).wait().expect("wait").success()
 }
 
+/// A user of a server that is well is served. A machine that stands still for as long as `check_timeout` has him refused.
+#[track_caller]
+fn assert_served(mount: &Mount, user: &str) {
+    let served = (0..3).any(|_| succeeds(mount, user));
+    assert!(served, "{user}: {}", mount.log());
+}
+
 fn threads_of(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
@@ -118,22 +125,16 @@ fn only_its_own_users_are_harmed(options: &str, answered: fn(&serde_json::Value)
     let servers = Servers::new(options);
     let mount = servers.mount("5s");
     let (well, ill) = (servers.user(1, 0), servers.user(2, 0));
-    assert!(
-        succeeds(&mount, &well) && succeeds(&mount, &ill),
-        "{}",
-        mount.log()
-    );
+    for user in [&well, &ill] {
+        eventually("served", || succeeds(&mount, user).then_some(()));
+    }
     let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);
     let before = threads_of(mount.worker().expect("a worker"));
     // More of them than there are threads for one mount.
     let ill_ones: Vec<String> = (1..=40).map(|n| servers.user(2, n)).collect();
     let mut waiting: Vec<Child> = ill_ones.iter().map(|user| login(&mount, user)).collect();
     for n in 1..=20 {
-        assert!(
-            succeeds(&mount, &servers.user(1, n)),
-            "a user of the server that is well:\n{}",
-            mount.log()
-        );
+        assert_served(&mount, &servers.user(1, n));
     }
     let threads = threads_of(mount.worker().expect("a worker"));
     assert!(threads <= before + 40, "{threads} threads, {before} before");
@@ -143,10 +144,12 @@ fn only_its_own_users_are_harmed(options: &str, answered: fn(&serde_json::Value)
         });
         assert!(!status.success(), "served without a check");
     }
-    assert!(succeeds(&mount, &well), "{}", mount.log());
+    assert_served(&mount, &well);
     assert!(!mount.log().contains("the worker has"), "{}", mount.log());
     // An operator who asks does not wait for it either.
-    assert_eq!(lasthost(&mount, &well)["host"], "a");
+    eventually("it is told of the one that is well", || {
+        (lasthost(&mount, &well)["host"] == "a").then_some(())
+    });
     let told = lasthost(&mount, &ill);
     assert!(answered(&told), "{told}");
     drop(cut);
@@ -154,7 +157,9 @@ fn only_its_own_users_are_harmed(options: &str, answered: fn(&serde_json::Value)
     eventually("the users of the dead server are served again", || {
         succeeds(&mount, &ill).then_some(())
     });
-    assert_eq!(lasthost(&mount, &ill)["ours"], true);
+    eventually("it is told again", || {
+        (lasthost(&mount, &ill)["ours"] == true).then_some(())
+    });
 }
 
 /// What `listindexctl user` says of INDEX/.lasthost.
@@ -181,10 +186,13 @@ fn who_asks_about_a_user_of_a_dead_server_is_answered() {
         (told["kind"] == "not-asked").then_some(())
     });
     // So many questions and no more wait for it, and the user's gate is not troubled.
-    let told: Vec<_> = (0..10).map(|_| lasthost(&mount, &ill)).collect();
-    let why = |told: &serde_json::Value| told["why"].to_string();
-    assert!(why(&told[0]).contains("no answer within"), "{told:?}");
-    assert!(why(&told[9]).contains("earlier questions"), "{told:?}");
+    let mut waited = 0;
+    let at_once = (0..100).any(|_| {
+        let why = lasthost(&mount, &ill)["why"].to_string();
+        waited += u32::from(why.contains("no answer within"));
+        why.contains("earlier questions")
+    });
+    assert!(at_once && (1..=8).contains(&waited), "{waited} waited");
     drop(cut);
     wait_for_server();
     eventually("it is told again", || {
@@ -243,7 +251,7 @@ fn who_has_moved_is_dropped_though_another_server_is_dead() {
     }
     let (ill, well): (Vec<_>, Vec<_>) = users.iter().partition(|user| user.ends_with("nfs2-a"));
     eventually("the users of the server that is well are dropped", || {
-        assert!(succeeds(&mount, &servers.user(1, 100)), "{}", mount.log());
+        assert_served(&mount, &servers.user(1, 100));
         (!well.iter().any(|user| log(user).exists())).then_some(())
     });
     let threads = threads_of(mount.worker().expect("a worker"));
@@ -288,13 +296,19 @@ fn who_is_given_back_does_not_wait_for_another_server() {
     };
     let (ill, well): (Vec<_>, Vec<_>) = users.iter().partition(|user| user.ends_with("nfs2-a"));
     let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);
-    let (code, report) = mount.drain(&["--stock", "--within", "1s"]);
-    assert_eq!(code, Some(75), "{report}");
-    assert_eq!([&report["given_back"], &report["left"]], [8, 8], "{report}");
+    // Once, mostly: the worker may not have heard yet that the last one has gone.
+    let mut given_back = 0;
+    let report = eventually("those of the server that is well are given back", || {
+        let (code, report) = mount.drain(&["--stock", "--within", "1s"]);
+        assert_eq!(code, Some(75), "{report}");
+        given_back += report["given_back"].as_u64().expect("a number");
+        (given_back == 8).then_some(report)
+    });
+    assert_eq!(report["left"], 8, "{report}");
     assert_eq!(report["users"][0]["outcome"], "running", "{report}");
     assert!(well.iter().all(|user| given(user) && !here(user)));
     assert!(ill.iter().all(|user| here(user)));
-    assert!(succeeds(&mount, &servers.user(1, 100)), "{}", mount.log());
+    assert_served(&mount, &servers.user(1, 100));
     drop(cut);
     wait_for_server();
     let (code, report) = mount.drain(&["--stock", "--within", "1h"]);
@@ -313,7 +327,7 @@ fn softerr_and_softreval_are_refused() {
             !succeeds(&mount, &servers.user(2, 0)),
             "served on a {option} mount"
         );
-        assert!(succeeds(&mount, &servers.user(1, 0)), "{}", mount.log());
+        assert_served(&mount, &servers.user(1, 0));
         let log = mount.log();
         let told = log
             .lines()
@@ -328,12 +342,12 @@ fn softerr_and_softreval_are_refused() {
 fn it_ends_though_a_server_is_dead() {
     let servers = Servers::new("");
     let mut mount = servers.mount("60s");
-    assert!(succeeds(&mount, &servers.user(2, 0)));
+    assert_served(&mount, &servers.user(2, 0));
     let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);
     let mut waiting: Vec<Child> = (1..=20)
         .map(|n| login(&mount, &servers.user(2, n)))
         .collect();
-    assert!(succeeds(&mount, &servers.user(1, 0)));
+    assert_served(&mount, &servers.user(1, 0));
     tear_away(&mount);
     for login in &mut waiting {
         eventually("who waited is let go", || login.try_wait().expect("wait"));
@@ -348,15 +362,20 @@ fn it_ends_though_a_server_is_dead() {
 #[ignore = "runs in the NFS guest"]
 fn who_lives_on_is_told_of_though_another_server_is_dead() {
     let servers = Servers::new("");
-    let mut mount = servers.mount("2s");
+    let mut mount = servers.mount("5s");
     let well = servers.user(1, 0);
-    assert!(succeeds(&mount, &well), "{}", mount.log());
-    let writes = Lives::begin(&mount, &well);
-    eventually("it has its file open", || {
+    eventually("served", || succeeds(&mount, &well).then_some(()));
+    let lives = || {
         fs::read_to_string(mount.backing().join(log_of(&well)))
             .is_ok_and(|log| log.contains("lives"))
             .then_some(())
+    };
+    // It is refused where the machine stands still meanwhile.
+    let writes = (0..3).find_map(|_| {
+        let writes = Lives::begin(&mount, &well);
+        within(LIMIT / 3, lives).map(|()| writes)
     });
+    let writes = writes.unwrap_or_else(|| panic!("it has no file open: {}", mount.log()));
     servers.claims(&well);
     let cut = changed(&["cut", "a", "2"], &["heal", "a", "2"]);
     let refused = refused(&servers, &mount);

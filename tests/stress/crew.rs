@@ -81,12 +81,16 @@ impl Tally {
         serde_json::to_string(&self.0).expect("JSON")
     }
 
-    /// Panics unless so many operations were done, and some of each kind.
-    pub fn assert_enough(&self, operations: u64) {
-        assert!(self.operations() >= operations, "only {self:?}");
-        for kind in crate::alone::KINDS.iter().chain(shared::KINDS) {
-            assert!(self.of(kind) > 0, "no {kind}: {self:?}");
-        }
+    /// Whether so many operations were done, and some of each kind.
+    pub fn is_enough(&self, operations: u64) -> bool {
+        let mut kinds = crate::alone::KINDS.iter().chain(shared::KINDS);
+        self.operations() >= operations && kinds.all(|kind| self.of(kind) > 0)
+    }
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        other.0.iter().for_each(|(kind, n)| self.add(kind, *n));
     }
 }
 

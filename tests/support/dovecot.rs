@@ -266,7 +266,11 @@ impl Dovecot {
     }
 
     fn sessions(&self) -> Vec<u32> {
-        let imap = |pid: &u32| process::title(*pid).split(' ').next() == Some("dovecot/imap");
+        // One that has no title any more is about to close its files.
+        let imap = |pid: &u32| {
+            let title = process::title(*pid);
+            ["dovecot/imap", ""].contains(&title.split(' ').next().unwrap_or_default())
+        };
         self.processes().into_iter().filter(imap).collect()
     }
 

@@ -91,6 +91,17 @@ impl Site {
     pub fn wait_no_sessions(&self) {
         self.dovecot.wait_no_sessions();
     }
+
+    /// Waits until the worker knows it too: that files are closed it hears a moment later.
+    pub fn wait_idle(&self, user: &str) {
+        let mut tool = Command::new(super::mount::tool());
+        tool.args(["user", user, "--json", "--mount"]);
+        tool.arg(self.mount.path());
+        super::eventually("nobody is busy with him", || {
+            let about: serde_json::Value = serde_json::from_str(&process::run(&mut tool)).ok()?;
+            (about["state"] == "idle").then_some(())
+        });
+    }
 }
 
 /// Makes the user's directory as Dovecot does, opens the log in it and reads it. `None` if that hangs.
