@@ -293,7 +293,7 @@ fn http_and_the_file_have_an_answer_whatever_the_worker_does() {
     );
     let claims = |body: &str| sample(body, "listindexfs_gate_checks_total", "outcome=\"claim\"");
     assert_eq!(claims(&body), 1.0);
-    let (head, _) = get(port, "/").expect("an answer");
+    let (head, _) = eventually("an answer", || get(port, "/"));
     assert!(head.starts_with("HTTP/1.1 404 "), "{head}");
 
     // Clients that say nothing, or nonsense, keep nobody from an answer for long.
@@ -305,7 +305,7 @@ fn http_and_the_file_have_an_answer_whatever_the_worker_does() {
 
     let worker = mount.worker().expect("a worker");
     process::signal(worker, Signal::STOP);
-    let (_, body) = get(port, "/metrics").expect("an answer while the worker hangs");
+    let (_, body) = eventually("an answer while the worker hangs", || get(port, "/metrics"));
     assert_eq!(claims(&body), 1.0);
     assert_eq!(claims(&mount.metrics()), 1.0, "and the tool has one");
     process::signal(worker, Signal::KILL);

@@ -88,6 +88,8 @@ impl IndexDir {
         let until = Instant::now() + patience;
         let mut empty = Empty::default();
         loop {
+            // Judged before it is tried: whatever holds us up, it is tried once more than was waited.
+            let last = Instant::now() >= until;
             let Some(opened) = self.open_file(log, flags)? else {
                 return Ok(None);
             };
@@ -110,7 +112,7 @@ impl IndexDir {
                     Some(_replaced) => {}
                 }
             }
-            if Instant::now() >= until {
+            if last {
                 return Err(Trouble::Locked {
                     path: self.path_of(log),
                     waited: patience,
@@ -178,6 +180,7 @@ impl IndexDir {
         let until = Instant::now() + patience;
         let (text, mut empty) = (format!("{}{PUTS}{ino}", owner()), Empty::default());
         loop {
+            let last = Instant::now() >= until;
             if self.make_dotlock(log, &text)? {
                 let name = dotlock_of(log);
                 return Ok(Some(PutLock { dir: self, name }));
@@ -186,7 +189,7 @@ impl IndexDir {
                 return Ok(None);
             }
             self.drop_stale_dotlock(log, &mut empty)?;
-            if Instant::now() >= until {
+            if last {
                 return Err(Trouble::Locked {
                     path: self.path_of(log),
                     waited: patience,

@@ -3,6 +3,8 @@
 //! The mount is asked for its `statfs(2)`, as any program might ask, now and then. A worker that waits for NFS
 //! answers it all the same, for only some of its threads ever wait.
 //!
+//! What counts is how often it was looked in vain: where the host itself stood still for a while, the worker has not hung.
+//!
 //! Who asks may be killed while he waits, and his question with him only when the last `/dev/fuse` is closed: so he must
 //! not have it open himself.
 
@@ -22,6 +24,25 @@ const LOOKS: u32 = 8;
 
 /// When the question was asked that is not answered yet.
 type Asked = Arc<Mutex<Option<Instant>>>;
+
+/// How often it was looked in vain for the answer to one question.
+#[derive(Default)]
+struct Looks {
+    asked: Option<Instant>,
+    times: u32,
+}
+
+impl Looks {
+    /// One more look. Tells whether the worker has had its time, and this host too.
+    fn are_over(&mut self, asked: Option<Instant>, limit: Duration, now: Instant) -> bool {
+        if asked != self.asked {
+            *self = Self { asked, times: 0 };
+        }
+        self.times += 1;
+        let waited = asked.is_some_and(|since| now.saturating_duration_since(since) >= limit);
+        waited && self.times >= LOOKS
+    }
+}
 
 /// Calls `hangs` whenever `mountpoint` has not answered for `limit`, and after each further `limit`, for as long as the process
 /// lives. It is asked while `stands` tells that it is mounted, and uppermost.
@@ -53,10 +74,11 @@ pub fn start(
         }
     };
     let look = move || {
+        let mut looks = Looks::default();
         loop {
             sleep(limit / LOOKS);
             let mut asked = asked.lock();
-            if asked.is_some_and(|since| since.elapsed() >= limit) {
+            if looks.are_over(*asked, limit, Instant::now()) {
                 *asked = Some(Instant::now()); // the next worker has its own time
                 drop(asked);
                 hangs();
@@ -71,6 +93,23 @@ pub fn start(
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_worker_hangs_only_while_its_host_does_not() {
+        let (limit, asked) = (Duration::from_secs(8), Instant::now());
+        let after = |seconds| asked + Duration::from_secs(seconds);
+        let over = |looks: &mut Looks, seconds| looks.are_over(Some(asked), limit, after(seconds));
+        let mut looks = Looks::default();
+        assert!((1..8).all(|second| !over(&mut looks, second)));
+        assert!(over(&mut looks, 8));
+        let mut looks = Looks::default();
+        assert!(!over(&mut looks, 1));
+        // The host stood still.
+        assert!((60..66).all(|second| !over(&mut looks, second)));
+        assert!(!looks.are_over(None, limit, after(66)), "it has answered");
+        assert!((67..74).all(|second| !over(&mut looks, second)));
+        assert!(over(&mut looks, 74));
+    }
 
     #[test]
     fn a_mount_that_was_covered_for_a_while_is_watched_again() {

@@ -20,7 +20,7 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_listindexfs");
 /// An `index=` that every mount here is given; nothing asks for it.
 pub const INDEX: &str = "index=/nfs/idx/%2.256Nu/%u";
 /// Long enough for a busy machine: it only ends tests that fail.
-pub const PATIENCE: Duration = Duration::from_secs(40);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits for a condition, and fails naming it.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {

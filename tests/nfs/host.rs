@@ -63,7 +63,7 @@ in_guest! {
 mod longest_first {
     in_guest! {
         index: ["budget", "check", "credentials", "readme", "sessions"], &[];
-        two_hosts: ["two_hosts"], &["--timeout", "2400"];
+        two_hosts: ["two_hosts"], &[];
     }
 
     /// Waits for servers that are dead and for caches that are to grow, mostly: so both versions run at once.

@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// How long the daemon has to unmount and end.
-const GRACE: Duration = Duration::from_secs(30);
+/// How long the daemon has to unmount and end: it takes some twenty seconds where users and NFS hold it up.
+const GRACE: Duration = Duration::from_secs(60);
 
 /// The program under test: the one Cargo built, or what `LISTINDEXFS_BIN` names.
 pub fn program() -> OsString {

@@ -171,7 +171,7 @@ impl Guest {
 
     /// An IMAP session of this user.
     pub fn imap_of(&self, user: &str) -> Session {
-        let bridge = "exec 3<>/dev/tcp/127.0.0.1/143 4<&0; cat <&4 >&3 & timeout 60 cat <&3; kill $! 2>/dev/null";
+        let bridge = "exec 3<>/dev/tcp/127.0.0.1/143 4<&0; cat <&4 >&3 & timeout 300 cat <&3; kill $! 2>/dev/null";
         let mut command = self.command(&["bash", "-c", bridge]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut bridge = process::spawn(command).expect("a connection");
