@@ -177,9 +177,18 @@ fn who_waits_while_workers_are_killed_is_not_blamed() {
     if lacks(&[ROOT, DOVECOT, FUSE]) {
         return;
     }
+    assert!(
+        (0..3).any(|_| is_not_blamed()),
+        "each time it took too long"
+    );
+}
+
+/// False where the machine stood still for longer than a lock is waited for, so that he was refused for that.
+fn is_not_blamed() -> bool {
     let lab = Lab::new();
     let stock = Config::new(&lab, "stock").start();
     let site = Site::with(Options::new(&lab, "a").migrate(), Config::new(&lab, "a"));
+    let took_too_long = || site.mount.log().contains("stayed locked for");
     let mut model = Model::new();
     let mut imap = stock.login("alice");
     model.apply(&Op::Create("box".to_owned()), &mut imap);
@@ -199,22 +208,29 @@ fn who_waits_while_workers_are_killed_is_not_blamed() {
         let session = scope.spawn(|| {
             let mut imap = site.login("alice");
             model.assert_matches(&imap.list_status(), "after all those workers");
-            assert!(site.is_served("alice"), "{}", site.mount.log());
+            let served = site.is_served("alice");
             imap.logout();
+            served
         });
         for _ in 0..5 {
             let worker = eventually("a worker waits for the lock", || {
                 let worker = site.mount.worker()?;
-                process::open_files(worker).contains(&log).then_some(worker)
+                let waits = process::open_files(worker).contains(&log);
+                (waits || took_too_long()).then_some(worker)
             });
             process::signal(worker, Signal::KILL);
         }
         std::fs::remove_file(&dotlock).expect("let go of");
-        session.join().expect("a session");
+        let served = session.join().expect("a session");
+        assert!(served || took_too_long(), "{}", site.mount.log());
     });
+    if took_too_long() {
+        return false;
+    }
     let said = site.mount.log();
     assert_eq!(workers_died(&site), 5, "{said}");
     assert!(!said.contains("refused"), "{said}");
+    true
 }
 
 /// The user moves to the other host while this one is dead, and comes back.
