@@ -2,27 +2,27 @@
 //!
 //! A request goes `fuse` → `fs` → `user` → (`index` | `store`) → `sys` and back; nothing imports upward.
 
-pub mod answer;
+mod answer;
 pub mod cli;
-pub mod control;
+mod control;
 pub mod ctl;
 mod daemon;
-pub mod exit;
+mod exit;
 pub mod fs;
 pub mod fuse;
 pub mod index;
 pub mod journal;
 pub mod keep;
-pub mod log_limit;
-pub mod logging;
-pub mod mountinfo;
+mod log_limit;
+mod logging;
+mod mountinfo;
 pub mod options;
-pub mod printable;
-pub mod stats;
+mod printable;
+mod stats;
 pub mod store;
 pub mod supervise;
-pub mod sys;
+mod sys;
 pub mod template;
-pub mod unmount;
+mod unmount;
 pub mod user;
 pub mod userdb;

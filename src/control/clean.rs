@@ -29,15 +29,6 @@ pub enum Who {
     Path(String),
 }
 
-impl Who {
-    /// As he was named.
-    pub fn text(&self) -> &str {
-        match self {
-            Who::Name(text) | Who::Path(text) => text,
-        }
-    }
-}
-
 /// What has been cleaned since the line before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {

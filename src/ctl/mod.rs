@@ -7,7 +7,7 @@ mod completions;
 mod counted;
 mod drain;
 mod level;
-pub mod look;
+mod look;
 mod mounts;
 mod path;
 mod point;

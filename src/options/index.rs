@@ -11,7 +11,7 @@ use crate::template::{
 /// The word that stands for "as userdb says".
 const USERDB: &str = "userdb";
 /// Where Dovecot's auth listens if it is not told otherwise.
-pub const DEFAULT_USERDB: &str = "/run/dovecot/auth-userdb";
+pub(super) const DEFAULT_USERDB: &str = "/run/dovecot/auth-userdb";
 /// So many users' INDEXes are compared: a hash of 16 bits gives two of them the same.
 const NAMES: usize = 512;
 /// `sockaddr_un` has room for so many bytes and a NUL.

@@ -18,9 +18,9 @@ use std::time::Duration;
 use rustix::mount::MountFlags;
 use thiserror::Error;
 
-pub use self::bounds::{Bounds, MaxBytes};
+pub use self::bounds::Bounds;
 use self::given::{Given, once};
-pub use self::index::{DEFAULT_USERDB, Index};
+pub use self::index::Index;
 pub use self::publish::Publish;
 use crate::template::Layout;
 

@@ -1,6 +1,7 @@
 //! The table of options, row by row.
 
 use super::given::OWN;
+use super::index::DEFAULT_USERDB;
 use super::table::Meaning;
 use super::*;
 use crate::template::IndexTemplate;

@@ -6,8 +6,8 @@
 
 pub mod exposition;
 pub mod figures;
-pub mod histogram;
-pub mod names;
+mod histogram;
+mod names;
 
 use std::fs::File;
 use std::io;

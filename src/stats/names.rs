@@ -5,7 +5,6 @@
 
 use self::Kind::{Counter, Gauge};
 use self::Source::{Labelled, Nfs, One, Times, Versions};
-use super::histogram::CELLS;
 
 /// A number in the shared memory. Below 8 is what the memory begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,7 +72,7 @@ pub enum Cell {
     MaxUsers = 116,
     OpenFiles = 117,
     ActiveUsers = 118,
-    /// The first of [`CELLS`].
+    /// The first of [`super::histogram::CELLS`].
     GateWait = 128,
     MountStart = 192,
     WorkerStart = 193,
@@ -131,6 +130,7 @@ pub enum Unit {
     Seconds,
 }
 
+#[cfg(test)]
 impl Unit {
     /// For the table in the documentation.
     pub fn word(self) -> &'static str {
@@ -151,6 +151,7 @@ pub enum Stability {
     Internal,
 }
 
+#[cfg(test)]
 impl Stability {
     /// For the table in the documentation.
     pub fn word(self) -> &'static str {
@@ -216,8 +217,9 @@ impl Metric {
         self
     }
 
-    /// The label that tells its numbers apart, besides `mountpoint`.
-    pub fn label(&self) -> Option<&'static str> {
+    /// The label that tells its numbers apart, besides `mountpoint`, for the table in the documentation.
+    #[cfg(test)]
+    fn label(&self) -> Option<&'static str> {
         match self.source {
             One(_) => None,
             Labelled(label, _) => Some(label),
@@ -291,19 +293,10 @@ pub const METRICS: &[Metric] = &[
     ]), "Requests of the kernel, without those that cost nothing").internal(),
 ];
 
-/// Where each number of a metric lies.
-pub fn cells(metric: &Metric) -> Vec<usize> {
-    match metric.source {
-        One(cell) => vec![cell as usize],
-        Labelled(_, cells) => cells.iter().map(|(_, cell)| *cell as usize).collect(),
-        Times(first) => (first as usize..first as usize + CELLS).collect(),
-        Nfs(_) | Versions => Vec::new(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stats::histogram::CELLS;
     use std::collections::BTreeSet;
 
     #[test]
@@ -392,6 +385,16 @@ mod tests {
             assert!(named.len() > 15, "{named:?}");
             let unknown: Vec<_> = named.difference(&known).collect();
             assert!(unknown.is_empty(), "{unknown:?}");
+        }
+    }
+
+    /// Where each number of a metric lies.
+    fn cells(metric: &Metric) -> Vec<usize> {
+        match metric.source {
+            One(cell) => vec![cell as usize],
+            Labelled(_, cells) => cells.iter().map(|(_, cell)| *cell as usize).collect(),
+            Times(first) => (first as usize..first as usize + CELLS).collect(),
+            Nfs(_) | Versions => Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ pub mod known;
 pub mod leaving;
 mod numbers;
 pub mod opens;
-pub mod orphans;
+mod orphans;
 pub mod usage;
 
 use std::ffi::CStr;

@@ -50,11 +50,6 @@ impl Shared {
         self.len
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// All of it. Who calls has it alone: other processes look at it when this one has ended.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: mapped, readable and writable for as long as `self` lives, and borrowed as `self` is. Nobody else writes there

@@ -118,11 +118,6 @@ impl Template {
     pub fn as_str(&self) -> &str {
         &self.text
     }
-
-    /// Whose syntax it is in; a template without filters counts as 2.3's.
-    pub fn syntax(&self) -> Syntax {
-        self.syntax
-    }
 }
 
 fn check_text(text: &str) -> Result<(), TemplateError> {

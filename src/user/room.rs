@@ -120,11 +120,6 @@ impl Room {
         }
         agenda.pressed = false;
     }
-
-    /// Whether there is something to count.
-    pub fn has_dirty(&self) -> bool {
-        !self.agenda.lock().dirty.is_empty()
-    }
 }
 
 impl Gate {

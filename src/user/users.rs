@@ -73,11 +73,6 @@ impl Users {
         self.states.len()
     }
 
-    /// Whether nothing is known about anybody.
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty()
-    }
-
     /// Those for whom `wanted` holds.
     pub fn matching(&self, wanted: impl Fn(&Inner) -> bool) -> Vec<Arc<UserState>> {
         let states = self.states.iter().filter(|state| wanted(&state.lock()));
