@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{OptionError, once, value};
+use super::{OptionError, set};
 
 /// What nobody has used for so long goes, where `max_age=` is not given.
 const DEFAULT_MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -74,23 +74,11 @@ pub(super) struct Given {
 impl Given {
     pub(super) fn take(&mut self, name: &'static str, text: &str) -> Result<(), OptionError> {
         match name {
-            "max_age" => once(&mut self.max_age, name, value::read(name, text, max_age)?),
-            "max_bytes" => once(
-                &mut self.max_bytes,
-                name,
-                value::read(name, text, max_bytes)?,
-            ),
-            "max_users" => once(&mut self.max_users, name, value::read(name, text, number)?),
-            "max_user_bytes" => once(
-                &mut self.max_user_bytes,
-                name,
-                value::read(name, text, user_bytes)?,
-            ),
-            "moved_rate" => once(
-                &mut self.moved_rate,
-                name,
-                value::read(name, text, moved_rate)?,
-            ),
+            "max_age" => set(&mut self.max_age, name, text, max_age),
+            "max_bytes" => set(&mut self.max_bytes, name, text, max_bytes),
+            "max_users" => set(&mut self.max_users, name, text, number),
+            "max_user_bytes" => set(&mut self.max_user_bytes, name, text, user_bytes),
+            "moved_rate" => set(&mut self.moved_rate, name, text, moved_rate),
             _ => unreachable!("{name} is in OWN but not read"),
         }
     }

@@ -1,6 +1,7 @@
 //! What has been read of the options so far, one after the other, and what comes of it with what was left out.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -39,8 +40,8 @@ pub(super) const OWN: [&str; 19] = [
 /// What has been read so far; `None` is "not given".
 #[derive(Default)]
 pub(super) struct Given {
-    layout: Option<(String, Layout)>,
-    index: Option<(String, Index)>,
+    layout: Option<Layout>,
+    index: Option<Index>,
     userdb: Option<PathBuf>,
     prefixes: Vec<OsString>,
     host: Option<String>,
@@ -82,66 +83,35 @@ impl Given {
             _ => Err(OptionError::NeedsValue(name)),
         };
         match name {
-            "index" => {
-                let text = wanted()?;
-                let index = value::read(name, whole(name, text)?, Index::parse)?;
-                once(&mut self.index, name, (text.to_owned(), index))
-            }
-            "userdb" => once(
-                &mut self.userdb,
+            "index" => set(&mut self.index, name, whole(name, wanted()?)?, Index::parse),
+            "userdb" => set(&mut self.userdb, name, wanted()?, index::userdb),
+            "layout" => set(
+                &mut self.layout,
                 name,
-                value::read(name, wanted()?, index::userdb)?,
+                whole(name, wanted()?)?,
+                Layout::parse,
             ),
-            "layout" => {
-                let text = wanted()?;
-                let layout = value::read(name, whole(name, text)?, Layout::parse)?;
-                once(&mut self.layout, name, (text.to_owned(), layout))
-            }
             "prefix" => {
                 let prefix =
                     value::read(name, wanted()?, |text| value::prefix(text, &self.prefixes))?;
                 self.prefixes.push(prefix);
                 Ok(())
             }
-            "host" => once(
-                &mut self.host,
-                name,
-                value::read(name, wanted()?, value::host)?,
-            ),
-            "migrate" => {
-                let migrate = match text {
-                    None => true,
-                    Some(_) => value::read(name, wanted()?, value::yes_or_no)?,
-                };
-                once(&mut self.migrate, name, migrate)
-            }
+            "host" => set(&mut self.host, name, wanted()?, value::host),
+            "migrate" if text.is_none() => once(&mut self.migrate, name, true),
+            "migrate" => set(&mut self.migrate, name, wanted()?, value::yes_or_no),
             "nomigrate" if text.is_some() => Err(OptionError::TakesNoValue(name)),
             "nomigrate" => once(&mut self.migrate, "migrate", false),
-            "index_fs" => once(
-                &mut self.index_fs,
-                name,
-                value::read(name, wanted()?, value::index_fs)?,
-            ),
-            "backing_fs" => once(
-                &mut self.backing_fs,
-                name,
-                value::read(name, wanted()?, value::backing_fs)?,
-            ),
-            "lock_method" => once(
-                &mut self.lock_method,
-                name,
-                value::read(name, wanted()?, value::lock_method)?,
-            ),
-            "check_timeout" => once(
+            "index_fs" => set(&mut self.index_fs, name, wanted()?, value::index_fs),
+            "backing_fs" => set(&mut self.backing_fs, name, wanted()?, value::backing_fs),
+            "lock_method" => set(&mut self.lock_method, name, wanted()?, value::lock_method),
+            "check_timeout" => set(
                 &mut self.check_timeout,
                 name,
-                value::read(name, wanted()?, value::check_timeout)?,
+                wanted()?,
+                value::check_timeout,
             ),
-            "watchdog" => once(
-                &mut self.watchdog,
-                name,
-                value::read(name, wanted()?, value::watchdog)?,
-            ),
+            "watchdog" => set(&mut self.watchdog, name, wanted()?, value::watchdog),
             "metrics" | "metrics_file" => self.publish.take(name, wanted()?),
             _ => self.bounds.take(name, wanted()?),
         }
@@ -172,17 +142,10 @@ impl Given {
         mountpoint: &Path,
         hostname: &str,
     ) -> Result<Config, OptionError> {
-        let (_, index) = self.index.ok_or(OptionError::NoIndex)?;
-        for (what, path) in [("MOUNTPOINT", mountpoint), ("BACKING", backing)] {
-            let base = index.literal_prefix();
-            let known = !path.as_os_str().is_empty(); // who checks a set-up may not have told it
-            if known && base.is_some_and(|base| base.starts_with(path)) {
-                let (index, path) = (index.as_str().to_owned(), path.to_owned());
-                return Err(OptionError::Within { index, what, path });
-            }
-        }
+        let index = self.index.ok_or(OptionError::NoIndex)?;
+        index.is_outside(mountpoint, backing)?;
         let layout = match self.layout {
-            Some((_, layout)) => layout,
+            Some(layout) => layout,
             None => value::read("layout", DEFAULT_LAYOUT, Layout::parse)?,
         };
         index.fits(&layout)?;
@@ -226,11 +189,17 @@ fn whole<'a>(name: &'static str, text: &'a str) -> Result<&'a str, OptionError> 
     }
 }
 
-pub(super) fn once<T>(
+/// Reads the value of an option that can be given once.
+pub(super) fn set<T, E: Display>(
     slot: &mut Option<T>,
     name: &'static str,
-    value: T,
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
 ) -> Result<(), OptionError> {
+    once(slot, name, value::read(name, text, parse)?)
+}
+
+fn once<T>(slot: &mut Option<T>, name: &'static str, value: T) -> Result<(), OptionError> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(OptionError::Twice(name)),

@@ -81,6 +81,19 @@ impl Index {
         self.template().is_none_or(IndexTemplate::needs_home)
     }
 
+    /// Whether it lies neither in the mount nor in its backing.
+    pub(super) fn is_outside(&self, mountpoint: &Path, backing: &Path) -> Result<(), OptionError> {
+        let base = self.literal_prefix();
+        for (what, path) in [("MOUNTPOINT", mountpoint), ("BACKING", backing)] {
+            let known = !path.as_os_str().is_empty(); // who checks a set-up may not have told it
+            if known && base.is_some_and(|base| base.starts_with(path)) {
+                let (index, path) = (self.as_str().to_owned(), path.to_owned());
+                return Err(OptionError::Within { index, what, path });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the layout tells enough of a user for it.
     pub(super) fn fits(&self, layout: &Layout) -> Result<(), OptionError> {
         let pair = |why: String| Err(OptionError::Pair(why));

@@ -19,7 +19,7 @@ use rustix::mount::MountFlags;
 use thiserror::Error;
 
 pub use self::bounds::Bounds;
-use self::given::{Given, once};
+use self::given::{Given, set};
 pub use self::index::Index;
 pub use self::publish::Publish;
 use crate::template::Layout;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use super::{OptionError, once, value};
+use super::{OptionError, set};
 
 /// To whom what is counted is given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub(super) struct Given {
 impl Given {
     pub(super) fn take(&mut self, name: &'static str, text: &str) -> Result<(), OptionError> {
         match name {
-            "metrics" => once(&mut self.http, name, value::read(name, text, address)?),
-            _ => once(&mut self.file, name, value::read(name, text, file)?),
+            "metrics" => set(&mut self.http, name, text, address),
+            _ => set(&mut self.file, name, text, file),
         }
     }
 
