@@ -10,6 +10,7 @@ mod level;
 mod look;
 mod mounts;
 mod path;
+mod place;
 mod point;
 mod progress;
 mod screen;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::clean::place::{is_path, locate};
 use super::look::{self, Facts, Look};
+use super::place::{is_path, locate};
 use super::{bounded, mounts, print};
 use crate::daemon::kept;
 use crate::exit::{Exit, Failure};

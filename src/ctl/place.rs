@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::bounded;
+use super::mounts::{self, Served};
 use crate::control::protocol::Who;
-use crate::ctl::bounded;
-use crate::ctl::mounts::{self, Served};
 use crate::daemon::lock;
 use crate::exit::Failure;
 use crate::options::Config;
@@ -13,7 +13,7 @@ use crate::options::Config;
 /// How long it may take to find out where a path leads.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
-/// What is cleaned.
+/// What is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
     /// Somebody serves it.

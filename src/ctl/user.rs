@@ -5,8 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::clean::place::{self, Place};
 use super::look::{self, Facts, Level, Look};
+use super::place::{self, Place};
 use super::print;
 use super::worker::{Heard, Worker};
 use crate::control::protocol::{Answer, Command, Who};

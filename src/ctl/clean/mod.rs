@@ -1,14 +1,13 @@
 //! `listindexctl clean`: idle users' list indexes go, by the worker of a mount, or here where nothing is mounted.
 
-pub mod place;
 mod report;
 mod worker;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use self::place::{Place, Users};
 use self::report::Report;
+use super::place::{self, Place, Users};
 use super::print;
 use super::progress::Progress;
 use crate::answer::unmounted;

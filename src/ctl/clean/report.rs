@@ -6,9 +6,9 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::place::{Place, Users};
 use crate::control::protocol::{Named, Outcome, Step, Who};
 use crate::ctl::look;
+use crate::ctl::place::{Place, Users};
 use crate::exit::{Exit, Failure};
 use crate::printable::clean;
 
