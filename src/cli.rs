@@ -77,10 +77,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), Failure> {
-    let host_name = args.host_name.clone().unwrap_or_else(|| {
-        let uname = rustix::system::uname();
-        uname.nodename().to_string_lossy().into_owned()
-    });
+    let host_name = args.host_name.clone().unwrap_or_else(host_name);
     let config = config(args, &host_name)?;
     if let Some(inherited) = &args.worker {
         match args.foreground || args.debug {
@@ -112,6 +109,12 @@ fn config(args: &Args, host_name: &str) -> Result<Config, Failure> {
     let backing = absolute("BACKING", &args.backing)?;
     let mountpoint = absolute("MOUNTPOINT", &args.mountpoint)?;
     Config::parse(&backing, &mountpoint, &args.options, host_name).map_err(Failure::usage)
+}
+
+/// What this host calls itself.
+pub(crate) fn host_name() -> String {
+    let uname = rustix::system::uname();
+    uname.nodename().to_string_lossy().into_owned()
 }
 
 /// A daemon works in `/`: relative paths are those of the caller.

@@ -169,16 +169,13 @@ fn in_index(all: &[Known], path: &Path) -> Result<Option<Report>, Failure> {
     let mut unclear = None;
     for known in all {
         let Config { index, layout, .. } = &known.config;
-        let Some(index) = index.template() else {
-            continue;
-        };
+        let may_lie_there = |base| path.starts_with(base);
         match index.user_of(layout, path) {
             Ok(Some(user)) => return Ok(Some(Report::new(known, &user, "index"))),
-            Ok(None) => {}
-            Err(_) if !index.begins_with_home() && path.starts_with(index.literal_prefix()) => {
+            Err(_) if index.literal_prefix().is_some_and(may_lie_there) => {
                 unclear = Some(index.as_str());
             }
-            Err(_) => {}
+            Ok(None) | Err(_) => {}
         }
     }
     match unclear {
@@ -207,10 +204,7 @@ impl Report {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let dir = Path::new(std::ffi::OsStr::from_bytes(user.dir()));
         let directory = config.mountpoint.join(dir);
-        let index = match config.index.template() {
-            Some(template) => template.expand(user),
-            None => Err(crate::template::ExpandError::NoHome),
-        };
+        let index = config.index.expand(user);
         Report {
             mountpoint: text(&config.mountpoint),
             backing: text(&config.backing),

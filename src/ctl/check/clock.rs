@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::WITHIN;
 use super::report::{About, Report};
-use super::subject::{Subject, base, index_of};
+use super::subject::Subject;
 use crate::ctl::bounded::in_thread;
 use crate::index::creds::Creds;
 use crate::index::lasthost::{LASTHOST, MAX_LEN};
@@ -159,7 +159,7 @@ fn walk(
 fn of_user(config: &Config, dir: &OwnedFd, path: &[Vec<u8>]) -> Option<Seen> {
     let names: Vec<&[u8]> = path.iter().map(Vec::as_slice).collect();
     let user = config.layout.user_of(&names)?;
-    let index = index_of(config, &user, None)?;
+    let index = config.index.expand(&user).ok()?;
     let creds = owner(config, dir)?;
     let own = open_index(config, &index, Some(&creds)).ok()?;
     let alone = statx(&own, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).ok()?;
@@ -190,7 +190,7 @@ fn owner(config: &Config, dir: &OwnedFd) -> Option<Creds> {
 
 /// Opens INDEX for reading, with these rights or root's, through no link below the administrator's part.
 fn open_index(config: &Config, index: &Path, creds: Option<&Creds>) -> Result<OwnedFd, Errno> {
-    let base = base(config).ok_or(Errno::INVAL)?;
+    let base = config.index.literal_prefix().ok_or(Errno::INVAL)?;
     let rest = index.strip_prefix(base).map_err(|_| Errno::INVAL)?;
     let _acting = match creds.map(Creds::act) {
         None => None,

@@ -13,7 +13,6 @@ use crate::ctl::mounts::{self, Served};
 use crate::daemon::kept;
 use crate::exit::Failure;
 use crate::options::Config;
-use crate::template::User;
 
 /// One of them.
 #[derive(Debug)]
@@ -43,7 +42,7 @@ impl Subject {
 
     /// The part of `index=` that is the same for every user, if it is known and there is one.
     pub fn base(&self) -> Option<&Path> {
-        self.config.as_ref().and_then(base)
+        self.config.as_ref()?.index.literal_prefix()
     }
 
     fn standing(served: Served) -> Self {
@@ -53,17 +52,6 @@ impl Subject {
             ..Subject::new(served.point)
         }
     }
-}
-
-/// The part of `index=` that is the same for every user, if there is one.
-pub fn base(config: &Config) -> Option<&Path> {
-    config.index.literal_prefix()
-}
-
-/// A user's INDEX, where his name and his home tell it.
-pub fn index_of(config: &Config, user: &User, home: Option<&[u8]>) -> Option<PathBuf> {
-    let expanded = config.index.template()?.expand_with(user, home).ok()?;
-    Some(expanded.base.join(expanded.rest))
 }
 
 /// Finds them, and says what is wrong with that and their options.
@@ -170,10 +158,10 @@ fn planned(subject: &Subject, given: Option<&str>, report: &mut Report) -> Vec<(
     let plans = subject.plans.iter();
     let plans = plans.map(|plan| (plan.place(), plan.options.as_str()));
     let given = given.map(|options| ("--options".to_owned(), options));
-    let mut understood = Vec::new();
+    let (host_name, mut understood) = (crate::cli::host_name(), Vec::new());
     for (place, options) in given.into_iter().chain(plans) {
         let text = [options.to_owned()];
-        match Config::parse(&backing, &subject.point, &text, &host_name()) {
+        match Config::parse(&backing, &subject.point, &text, &host_name) {
             Ok(config) => understood.push((place, config)),
             Err(error) => report.error(About::Options, format!("{point}: {place}: {error}")),
         }
@@ -204,9 +192,4 @@ fn kept(backing: &Path) -> Result<Config, String> {
         kept::read(&opened, &path).map_err(|failure| failure.to_string())
     });
     read.unwrap_or_else(|| Err(format!("{} gives no answer", backing.display())))
-}
-
-fn host_name() -> String {
-    let uname = rustix::system::uname();
-    uname.nodename().to_string_lossy().into_owned()
 }

@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStringExt;
 use super::conf::Conf;
 use super::places::Place;
 use crate::ctl::check::report::Level;
-use crate::ctl::check::subject::index_of;
 use crate::options::Config;
 use crate::template::{Layout, Problem, Template};
 
@@ -201,9 +200,9 @@ pub fn index(place: &Place, conf: &Conf, config: &Config, names: &Names) -> Verd
             ),
         );
     }
-    if config.index.template().is_none() {
+    let Some(index) = config.index.template() else {
         return Verdict::Fits(format!("{name} is what the userdb says, which is asked"));
-    }
+    };
     // Any home will do, where both have it in them.
     let home = conf
         .home()
@@ -221,8 +220,14 @@ pub fn index(place: &Place, conf: &Conf, config: &Config, names: &Names) -> Verd
     let expand = |name: &[u8]| {
         let user = config.layout.user_named(name).ok()?;
         let home = home.as_ref().and_then(|home| home.expand(name).ok());
-        let path = index_of(config, &user, home.as_deref())?;
-        Some(path.into_os_string().into_vec())
+        let expanded = index.expand_with(&user, home.as_deref()).ok()?;
+        Some(
+            expanded
+                .base
+                .join(expanded.rest)
+                .into_os_string()
+                .into_vec(),
+        )
     };
     match difference(names, expand, &template) {
         None => Verdict::Fits(format!("{name} is as index={ours} has it")),
