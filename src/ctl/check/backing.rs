@@ -52,24 +52,20 @@ pub fn look_at(subject: &Subject, table: &[u8], report: &mut Report) {
             fs,
         }
     });
-    let name = path.display().to_string();
     match seen {
-        Some(seen) => judge(subject, &name, &path, &seen, table, report),
+        Some(seen) => judge(subject, &path, &seen, table, report),
         None => report.error(
             About::Backing,
-            format!("{name} gives no answer: what it is on hangs, use a tmpfs of its own"),
+            format!(
+                "{} gives no answer: what it is on hangs, use a tmpfs of its own",
+                path.display()
+            ),
         ),
     }
 }
 
-fn judge(
-    subject: &Subject,
-    name: &str,
-    path: &Path,
-    seen: &Seen,
-    table: &[u8],
-    report: &mut Report,
-) {
+fn judge(subject: &Subject, path: &Path, seen: &Seen, table: &[u8], report: &mut Report) {
+    let name = &path.display().to_string();
     if !rights(subject.served.is_some(), name, seen, report) {
         return;
     }

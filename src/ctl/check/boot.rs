@@ -1,8 +1,8 @@
 //! Whether the mount comes back after a reboot, and Dovecot only with it.
 
 use std::path::Path;
-use std::time::Duration;
 
+use super::WITHIN;
 use super::plan::{self, By, FSTAB, Plan};
 use super::report::{About, Report};
 use super::subject::Subject;
@@ -19,7 +19,6 @@ const UNITS: [&str; 3] = [
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 ];
-const WITHIN: Duration = Duration::from_secs(10);
 
 /// Looks at what mounts it, and what that needs; `table` is that of the mounts.
 pub fn look_at(subject: &Subject, table: &[u8], report: &mut Report) {
