@@ -5,7 +5,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::printable::clean;
+use crate::printable::one_line;
 
 /// The exit codes: those of mount(8), because mount(8) hands them on as its own, and for `listindexctl clean` what
 /// Dovecot's doveadm(1) says in such a case.
@@ -68,9 +68,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with its line; line ends within it (a path may hold some) become blanks, other control characters are escaped.
+    /// A failure with its line, of which only [what can be printed](one_line) is kept.
     pub fn new(exit: Exit, line: impl fmt::Display) -> Self {
-        let line = clean(&line.to_string().replace(['\n', '\r'], " "));
+        let line = one_line(&line.to_string());
         Self { exit, line }
     }
 

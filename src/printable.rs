@@ -9,6 +9,11 @@ pub fn clean(text: &str) -> String {
     text.chars().map(escape).collect()
 }
 
+/// The same on one line: ends of lines within it (a path may hold some) become blanks.
+pub fn one_line(text: &str) -> String {
+    clean(&text.replace(['\n', '\r'], " "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::ctl::look::{self, BOLD, Look};
 use crate::exit::Exit;
+use crate::printable::one_line;
 
 pub use crate::ctl::look::Level;
 
@@ -150,7 +151,7 @@ pub struct Report {
 impl Report {
     /// Adds a finding.
     pub fn add(&mut self, level: Level, about: About, text: impl fmt::Display) {
-        let text = look::clean(&text.to_string().replace(['\n', '\r'], " "));
+        let text = one_line(&text.to_string());
         self.findings.push(Finding { level, about, text });
     }
 
