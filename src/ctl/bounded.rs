@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::thread::Builder;
 use std::time::Duration;
 
@@ -70,14 +70,8 @@ pub fn in_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     let (done, outcome) = channel();
-    let spawned = Builder::new().spawn(move || done.send(work()));
-    match outcome.recv_timeout(within) {
-        Ok(outcome) => Some(outcome),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            drop(spawned);
-            None
-        }
-    }
+    Builder::new().spawn(move || done.send(work())).ok()?;
+    outcome.recv_timeout(within).ok()
 }
 
 #[cfg(test)]
