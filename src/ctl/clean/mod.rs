@@ -25,12 +25,8 @@ pub struct Args {
     /// Only these: by name, or by the path of their directory in the mount or the backing
     #[arg(value_name = "USER")]
     users: Vec<String>,
-    /// Of the listindexfs that is mounted here, or has this backing
-    #[arg(long, value_name = "MOUNTPOINT", conflicts_with = "backing")]
-    mount: Option<PathBuf>,
-    /// What lies in this backing, mounted or not
-    #[arg(long, value_name = "BACKING")]
-    backing: Option<PathBuf>,
+    #[command(flatten)]
+    at: At,
     /// Only tell what would go
     #[arg(long)]
     dry_run: bool,
@@ -39,18 +35,25 @@ pub struct Args {
     json: bool,
 }
 
-/// What `evict` is told.
+/// Where they are.
 #[derive(Debug, clap::Args)]
-pub struct Evict {
-    /// By name, or by the path of their directory in the mount or the backing
-    #[arg(value_name = "USER", required = true)]
-    users: Vec<String>,
+struct At {
     /// Of the listindexfs that is mounted here, or has this backing
     #[arg(long, value_name = "MOUNTPOINT", conflicts_with = "backing")]
     mount: Option<PathBuf>,
     /// What lies in this backing, mounted or not
     #[arg(long, value_name = "BACKING")]
     backing: Option<PathBuf>,
+}
+
+/// What `evict` is told.
+#[derive(Debug, clap::Args)]
+pub struct Evict {
+    /// By name, or by the path of their directory in the mount or the backing
+    #[arg(value_name = "USER", required = true)]
+    users: Vec<String>,
+    #[command(flatten)]
+    at: At,
     /// As JSON, on one line
     #[arg(long)]
     json: bool,
@@ -62,8 +65,7 @@ impl From<Evict> for Args {
         Args {
             age: Duration::ZERO,
             users: evict.users,
-            mount: evict.mount,
-            backing: evict.backing,
+            at: evict.at,
             dry_run: false,
             json: evict.json,
         }
@@ -72,7 +74,8 @@ impl From<Evict> for Args {
 
 /// Cleans, and tells what became of it.
 pub fn run(args: &Args) -> Result<Exit, Failure> {
-    let (place, users) = place::of(args.mount.as_deref(), args.backing.as_deref(), &args.users)?;
+    let At { mount, backing } = &args.at;
+    let (place, users) = place::of(mount.as_deref(), backing.as_deref(), &args.users)?;
     let mut progress = Progress::new(!args.json);
     let wanted = |users: &Users| Clean {
         age: u64::try_from(args.age.as_millis()).unwrap_or(u64::MAX),
