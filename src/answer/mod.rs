@@ -66,7 +66,7 @@ impl Worker {
             Command::Clean(wanted) => clean::of(self, &wanted, client),
             Command::Biggest { most } => biggest::of(self, most),
             Command::Users => list::everybody(self, client),
-            Command::User(asked) => about::of(self, &asked.who),
+            Command::User { who } => about::of(self, &who),
             Command::Drain(wanted) => drain::everybody(self, wanted, client),
             Command::Stats => Answer::Stats(Box::new(self.gate.stats().read())),
             Command::Log { filter } => {

@@ -3,13 +3,11 @@
 //! One request, one answer or several, each a JSON object on one line that names the protocol's number. Fields may be added without a
 //! new number, and who does not know them passes over them: a supervisor is often older than the tool that asks it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use serde::{Deserialize, Serialize};
 
 pub use super::clean::{Clean, Named, Outcome, Step, Who};
 pub use super::drain::{Drain, Drained};
-use super::users::{About, Big, Page, Whom};
+use super::users::{About, Big, Page};
 use crate::stats::Reading;
 
 /// Grows when an older side would misunderstand a newer one.
@@ -43,16 +41,12 @@ pub enum Command {
         most: u64,
     },
     /// Of the worker: all that is known of a user.
-    User(Whom),
+    User {
+        /// By name or directory.
+        who: Who,
+    },
     /// Of the worker: everybody goes as soon as he is idle. Answered step by step.
     Drain(Drain),
-}
-
-/// A request.
-#[derive(Debug, Deserialize)]
-struct Request {
-    #[serde(flatten)]
-    command: Command,
 }
 
 #[derive(Serialize)]
@@ -67,7 +61,6 @@ struct Protocol {
     protocol: u32,
 }
 
-/// An answer.
 #[derive(Debug, Deserialize)]
 struct Response {
     #[serde(flatten)]
@@ -159,18 +152,6 @@ pub struct Process {
     pub since: u64,
 }
 
-impl Process {
-    /// A process that has just been started.
-    pub fn now(pid: u32, version: String) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Process {
-            pid,
-            version,
-            since: since.map_or(0, |since| since.as_secs()),
-        }
-    }
-}
-
 /// The line of a request.
 ///
 /// # Errors
@@ -193,8 +174,7 @@ pub fn read_request(bytes: &[u8]) -> Result<Command, String> {
             env!("CARGO_PKG_VERSION")
         ));
     }
-    let request: Request = serde_json::from_slice(bytes).map_err(not_understood)?;
-    Ok(request.command)
+    serde_json::from_slice(bytes).map_err(not_understood)
 }
 
 /// The line of an answer.
@@ -263,7 +243,11 @@ mod tests {
             mountpoint: "/m".to_owned(),
             backing: "/b".to_owned(),
             state: State::Serving,
-            supervisor: Process::now(1, "0.1.0".to_owned()),
+            supervisor: Process {
+                pid: 1,
+                version: "0.1.0".to_owned(),
+                since: 7,
+            },
             worker: None,
             workers_started: 2,
             log: None,

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::clean::Who;
-
 /// What goes on with a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -68,13 +66,6 @@ pub struct Here {
     pub handles: u64,
     /// What goes on.
     pub state: Activity,
-}
-
-/// Who is asked about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Whom {
-    /// By name or directory.
-    pub who: Who,
 }
 
 /// All that is known of a user.
@@ -243,12 +234,12 @@ pub struct Decision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::{self, Answer, Command};
+    use crate::control::protocol::{self, Answer, Command, Who};
 
     #[test]
     fn what_is_asked_is_one_line() {
         let who = Who::Path("d0/bob".to_owned());
-        let asked = Command::User(Whom { who });
+        let asked = Command::User { who };
         let said = protocol::request(&asked).expect("a line");
         assert_eq!(
             said,

@@ -2,24 +2,17 @@
 //!
 //! The supervisor is told first, so that every worker that is started from then on logs the same; then the one that serves.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
 use super::mounts::{self, Served};
-use super::{STATUS_WITHIN, print};
-use crate::control::WORKER;
-use crate::control::client::{self, Lines};
+use super::worker::Worker;
+use super::{STATUS_WITHIN, ask, refusal, say};
 use crate::control::protocol::{Answer, Command};
 use crate::exit::{Exit, Failure};
 use crate::logging;
 
 /// What sets it back.
 const USUAL: &str = "default";
-/// How long the worker may take to answer, and how long it may take until there is one.
-const WORKER_WITHIN: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// What `log` is told.
 #[derive(Debug, clap::Args)]
@@ -37,50 +30,23 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
         level => Some(logging::checked(level).map_err(Failure::usage)?),
     };
     let mount = mounts::find(args.mountpoint.as_deref())?;
-    let point = mount.point.display();
     let command = Command::Log { filter };
-    let now = match client::ask(&mount.backing, &command, STATUS_WITHIN) {
-        Ok(Answer::Log(now)) => now,
-        Ok(answer) => {
-            return Err(Failure::system(format!(
-                "{point}: the supervisor: {}",
-                why(answer)
-            )));
-        }
-        Err(error) => return Err(Failure::system(mounts::why_silent(&mount, &error))),
+    let now = match ask(&mount, &command, STATUS_WITHIN)? {
+        Answer::Log(now) => now,
+        other => return Err(refusal(&mount, other)),
     };
     tell_worker(&mount, &command).map_err(|why| {
         Failure::system(format!(
-            "{point}: the supervisor logs {now}, and so will the next worker, but this one: {why}"
+            "{why}; the supervisor logs {now}, and so will the next worker"
         ))
     })?;
-    print(&format!("{point}: {now} is logged\n"), &(), false)
+    say(&format!("{}: {now} is logged\n", mount.point.display()))
 }
 
-fn why(answer: Answer) -> String {
-    match answer {
-        Answer::Error(why) => why,
-        _ => "an answer to another question".to_owned(),
+fn tell_worker(mount: &Served, command: &Command) -> Result<(), Failure> {
+    let worker = Worker::of(&mount.backing, Some(&mount.point));
+    match worker.answer(command)? {
+        Answer::Log(_) => Ok(()),
+        _ => Err(worker.confused()),
     }
-}
-
-fn tell_worker(mount: &Served, command: &Command) -> Result<(), String> {
-    let until = Instant::now() + WORKER_WITHIN;
-    loop {
-        let error = match ask_worker(&mount.backing, command) {
-            Ok(Some(Answer::Log(_))) => return Ok(()),
-            Ok(Some(answer)) => return Err(why(answer)),
-            Ok(None) => "it has died, or has too many clients".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        // The next one listens in a moment.
-        if Instant::now() > until {
-            return Err(error);
-        }
-        sleep(PAUSE);
-    }
-}
-
-fn ask_worker(backing: &Path, command: &Command) -> io::Result<Option<Answer>> {
-    Lines::ask(backing, WORKER, command, WORKER_WITHIN)?.next_answer()
 }

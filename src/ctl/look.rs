@@ -6,6 +6,8 @@ mod table;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
@@ -18,6 +20,8 @@ pub use crate::printable::clean;
 const WIDTH: usize = 80;
 /// Lines of words are no wider than this, however wide the terminal is: longer ones are hard to read.
 const READABLE: usize = 120;
+/// The end of the year 9999, where moments end: anybody gives his files what times he likes.
+const LAST: u64 = 253_402_300_799;
 
 /// How good it is, as one word in its colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,6 +173,17 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
+/// A moment in seconds since 1970, as `2026-09-21T14:10:00Z`.
+pub fn moment(seconds: u64) -> String {
+    let since = Duration::from_secs(seconds.min(LAST));
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
+}
+
+/// A path, with what is not UTF-8 replaced.
+pub fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
 /// How long something took: `3 ms`, from so many microseconds.
 pub fn took(micros: u64) -> String {
     match micros {
@@ -267,6 +282,16 @@ mod tests {
             width: None,
         };
         assert_eq!(unbound.wrap(text, 4), text);
+    }
+
+    #[rstest]
+    #[case(0, "1970-01-01T00:00:00Z")]
+    #[case(1_790_000_000, "2026-09-21T14:13:20Z")]
+    #[case(LAST + 1, "9999-12-31T23:59:59Z")]
+    #[case(i64::MAX as u64, "9999-12-31T23:59:59Z")]
+    #[case(u64::MAX, "9999-12-31T23:59:59Z")]
+    fn a_time_beyond_all_years_is_told_too(#[case] seconds: u64, #[case] expected: &str) {
+        assert_eq!(moment(seconds), expected);
     }
 
     #[test]

@@ -145,51 +145,53 @@ fn run(command: Command) -> Result<Exit, Failure> {
     }
 }
 
+/// These lines, or the same for programs.
 fn print(lines: &str, all: &impl serde::Serialize, json: bool) -> Result<Exit, Failure> {
-    let text = match json {
-        true => serde_json::to_string(all).map_err(Failure::system)? + "\n",
-        false => lines.to_owned(),
-    };
-    cli::say(text.as_bytes())?;
+    match json {
+        true => say(&(serde_json::to_string(all).map_err(Failure::system)? + "\n")),
+        false => say(lines),
+    }
+}
+
+fn say(lines: &str) -> Result<Exit, Failure> {
+    cli::say(lines.as_bytes())?;
     Ok(Exit::Success)
 }
 
 fn upgrade(mount: &Served) -> Result<Exit, Failure> {
-    match ask(mount, protocol::Command::Upgrade, UPGRADE_WITHIN)? {
-        Ok(status) => {
-            let worker = status.worker.as_ref();
-            let version = worker.map_or("unknown", |worker| &worker.version);
-            let point = mount.point.display();
-            print(
-                &format!("{point}: version {version} serves\n"),
-                &status,
-                false,
-            )
+    let point = mount.point.display();
+    match ask(mount, &protocol::Command::Upgrade, UPGRADE_WITHIN)? {
+        Answer::Status(status) => {
+            let version = status.worker.map_or("unknown".to_owned(), |of| of.version);
+            say(&format!("{point}: version {version} serves\n"))
         }
-        Err(why) => Err(Failure::new(
-            Exit::Usage,
-            format!("{}: {why}", mount.point.display()),
-        )),
+        other => Err(Failure::usage(format!("{point}: {}", why(other)))),
     }
 }
 
 /// What the supervisor knows.
 fn status_of(mount: &Served) -> Result<Status, Failure> {
-    ask(mount, protocol::Command::Status, STATUS_WITHIN)?
-        .map_err(|why| Failure::system(format!("{}: {why}", mount.point.display())))
+    match ask(mount, &protocol::Command::Status, STATUS_WITHIN)? {
+        Answer::Status(status) => Ok(*status),
+        other => Err(refusal(mount, other)),
+    }
 }
 
-/// What the supervisor answers: its status, or why it does not do what it was asked for.
-fn ask(
-    mount: &Served,
-    command: protocol::Command,
-    within: Duration,
-) -> Result<Result<Status, String>, Failure> {
-    match client::ask(&mount.backing, &command, within) {
-        Ok(Answer::Status(status)) => Ok(Ok(*status)),
-        Ok(Answer::Error(why)) => Ok(Err(why)),
-        Ok(_) => Ok(Err("an answer to another question".to_owned())),
-        Err(error) => Err(Failure::system(mounts::why_silent(mount, &error))),
+/// What the supervisor answers.
+fn ask(mount: &Served, command: &protocol::Command, within: Duration) -> Result<Answer, Failure> {
+    client::ask(&mount.backing, command, within)
+        .map_err(|error| Failure::system(mounts::why_silent(mount, &error)))
+}
+
+/// It has not done what it was asked for.
+fn refusal(mount: &Served, answer: Answer) -> Failure {
+    Failure::system(format!("{}: {}", mount.point.display(), why(answer)))
+}
+
+fn why(answer: Answer) -> String {
+    match answer {
+        Answer::Error(why) => why,
+        _ => "an answer to another question".to_owned(),
     }
 }
 

@@ -201,22 +201,21 @@ fn backing_above(path: &Path) -> Option<PathBuf> {
 impl Report {
     fn new(known: &Known, user: &User, by: &'static str) -> Self {
         let config = &known.config;
-        let text = |path: &Path| path.to_string_lossy().into_owned();
         let dir = Path::new(std::ffi::OsStr::from_bytes(user.dir()));
         let directory = config.mountpoint.join(dir);
         let index = config.index.expand(user);
         Report {
-            mountpoint: text(&config.mountpoint),
-            backing: text(&config.backing),
+            mountpoint: look::path(&config.mountpoint),
+            backing: look::path(&config.backing),
             mounted: known.mounted,
             by,
             name: user.to_string(),
             listindex: (config.prefixes.iter())
-                .map(|prefix| text(&directory.join(prefix)))
+                .map(|prefix| look::path(&directory.join(prefix)))
                 .collect(),
-            directory: text(&directory),
-            backing_directory: text(&config.backing.join(dir)),
-            index: index.as_ref().ok().map(|path| text(path)),
+            directory: look::path(&directory),
+            backing_directory: look::path(&config.backing.join(dir)),
+            index: index.as_ref().ok().map(|path| look::path(path)),
             no_index: index.err().map(|why| why.to_string()),
         }
     }

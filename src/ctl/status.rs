@@ -1,18 +1,25 @@
 //! `listindexctl status`: what the supervisor knows of a mount, and whether its worker answers.
 
+use std::convert::identity;
+use std::fmt::Display;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use super::counted::{self, tell};
-use super::look::{BOLD, Facts, Level, Look, age, count, size, took};
+use super::look::{BOLD, Facts, Level, Look, age, clean, count, moment, size, took};
 use super::mounts::{self, Served};
 use super::{print, status_of};
-use crate::control::protocol::{Answer, Process, State, Status};
+use crate::control::WORKER;
+use crate::control::client::Lines;
+use crate::control::protocol::{Command, Process, State, Status};
 use crate::exit::{Exit, Failure};
 use crate::stats;
 use crate::stats::figures::{Counted, Figures, Server, Wait};
+
+/// How long the worker may take to show that it answers.
+const WORKER_WITHIN: Duration = Duration::from_secs(2);
 
 /// A mount as it is shown.
 #[derive(Debug, Serialize)]
@@ -21,8 +28,8 @@ struct Shown {
     status: Status,
     /// Whether the worker answers when it is asked itself.
     worker_answers: bool,
-    /// What has been counted; none where those who serve are of a version that does not count.
-    figures: Option<Figures>,
+    /// What has been counted.
+    figures: Figures,
 }
 
 /// Of the mount that is named, or of all. Of several those that give no answer are told of, and the others shown.
@@ -45,16 +52,11 @@ pub fn run(given: Option<&Path>, json: bool) -> Result<Exit, Failure> {
 
 fn look_at(mount: &Served) -> Result<Shown, Failure> {
     let status = status_of(mount)?;
-    let worker = counted::of_worker(mount);
-    let worker_answers = worker.is_some();
-    let reading = match (counted::of_supervisor(mount), worker) {
-        (Some(reading), _) | (None, Some(Answer::Stats(reading))) => Some(reading),
-        _ => None,
-    };
+    let worker = Lines::ask(&mount.backing, WORKER, &Command::Stats, WORKER_WITHIN);
     Ok(Shown {
         status,
-        worker_answers,
-        figures: reading.map(|reading| Figures::of(&reading)),
+        worker_answers: worker.is_ok_and(|mut lines| matches!(lines.next_answer(), Ok(Some(_)))),
+        figures: Figures::of(&counted::reading(mount)?),
     })
 }
 
@@ -79,14 +81,8 @@ impl Shown {
                 format!("{filter}, until told otherwise"),
             );
         }
-        match &self.figures {
-            Some(figures) => add_figures(&mut facts, figures, now),
-            None => facts.add(
-                "figures",
-                "none: who serves is of an earlier version: listindexctl upgrade",
-            ),
-        }
-        let point = look.paint(BOLD, &super::look::clean(&of.mountpoint));
+        add_figures(&mut facts, &self.figures, now);
+        let point = look.paint(BOLD, &clean(&of.mountpoint));
         let state = look.paint(level.style(), state);
         format!("{point}: {state}\n{}", facts.lines(look))
     }
@@ -110,14 +106,12 @@ impl Shown {
                 "none at the moment: what follows is of the one before",
             ),
         }
-        let mut workers = format!("{} started", of.workers_started);
-        if let Some(figures) = &self.figures {
-            workers += &format!(
-                ", {} died, {}",
-                figures.worker_deaths,
-                count(figures.upgrades, "upgrade")
-            );
-        }
+        let mut workers = format!(
+            "{} started, {} died, {}",
+            of.workers_started,
+            self.figures.worker_deaths,
+            count(self.figures.upgrades, "upgrade")
+        );
         if of.upgrading {
             workers += ", one under way";
         }
@@ -126,8 +120,7 @@ impl Shown {
 }
 
 fn process(of: &Process) -> String {
-    let since = UNIX_EPOCH + Duration::from_secs(of.since);
-    let since = humantime::format_rfc3339_seconds(since);
+    let since = moment(of.since);
     format!("pid {}, version {}, since {since}", of.pid, of.version)
 }
 
@@ -150,10 +143,10 @@ fn add_figures(facts: &mut Facts, of: &Figures, now: u64) {
         format!("{} served, {} refused", of.served, of.refused),
     );
     if !of.refusals.is_empty() {
-        facts.add_with(Level::Warning, "refused", words(&of.refusals));
+        facts.add_with(Level::Warning, "refused", words(&of.refusals, identity));
     }
     facts.add("hit rate", hit_rate(of));
-    facts.add("outcomes", words(&of.outcomes));
+    facts.add("outcomes", words(&of.outcomes, identity));
     facts.add(
         "waiting",
         of.wait
@@ -161,7 +154,7 @@ fn add_figures(facts: &mut Facts, of: &Figures, now: u64) {
             .map_or("nobody has yet".to_owned(), waiting),
     );
     if !of.evictions.is_empty() {
-        facts.add("evicted", words(&of.evictions));
+        facts.add("evicted", words(&of.evictions, identity));
     }
     if of.ghosts > 0 {
         facts.add_with(Level::Warning, "ghosts", ghosts(of.ghosts));
@@ -210,11 +203,11 @@ pub(super) fn waiting(of: &Wait) -> String {
     )
 }
 
-/// Those that were, as `keep 12, claim 3`.
-pub(super) fn words(of: &[Counted]) -> String {
+/// Those that were, as `keep 12, claim 3`, each number `shown` so.
+pub(super) fn words<S: Display>(of: &[Counted], shown: impl Fn(u64) -> S) -> String {
     let some = of.iter().filter(|counted| counted.count > 0);
     let words: Vec<_> = some
-        .map(|Counted { what, count }| format!("{what} {count}"))
+        .map(|Counted { what, count }| format!("{what} {}", shown(*count)))
         .collect();
     match words.is_empty() {
         true => "none".to_owned(),
@@ -266,7 +259,7 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
-    fn shown(figures: Option<Figures>) -> Shown {
+    fn shown(figures: Figures) -> Shown {
         let process = Process {
             pid: 7,
             version: "0.1.0".to_owned(),
@@ -338,7 +331,7 @@ mod tests {
 
     #[test]
     fn it_fits_eighty_columns() {
-        let lines = shown(Some(busy())).lines(&plain(80), NOW);
+        let lines = shown(busy()).lines(&plain(80), NOW);
         let expected = "\
 /run/listindex: serving
 host        mail1.example.org
@@ -368,7 +361,7 @@ NFS         /nfs/store1: answers, 2 at work
     #[test]
     fn colours_are_where_something_is_good_or_bad() {
         let (colour, width) = (true, Some(80));
-        let lines = shown(Some(busy())).lines(&Look { colour, width }, NOW);
+        let lines = shown(busy()).lines(&Look { colour, width }, NOW);
         assert!(
             lines.starts_with("\u{1b}[1m/run/listindex\u{1b}[0m: \u{1b}[32mserving\u{1b}[0m\n")
         );
@@ -376,13 +369,13 @@ NFS         /nfs/store1: answers, 2 at work
             lines.contains("\u{1b}[31m/nfs/store2: silent for 3 min"),
             "{lines}"
         );
-        let plain = shown(Some(busy())).lines(&plain(80), NOW);
+        let plain = shown(busy()).lines(&plain(80), NOW);
         assert_eq!(anstream::adapter::strip_str(&lines).to_string(), plain);
     }
 
     #[test]
     fn a_worker_without_an_answer_is_told_of() {
-        let mut shown = shown(Some(Figures::default()));
+        let mut shown = shown(Figures::default());
         shown.worker_answers = false;
         let lines = shown.lines(&plain(80), NOW);
         assert!(
@@ -400,17 +393,11 @@ NFS         /nfs/store1: answers, 2 at work
         shown.status.worker = None;
         let lines = shown.lines(&plain(80), NOW);
         assert!(lines.contains("worker      none at the moment"), "{lines}");
-        shown.figures = None;
-        let lines = shown.lines(&plain(80), NOW);
-        assert!(
-            lines.contains("figures     none: who serves is of an earlier version"),
-            "{lines}"
-        );
     }
 
     #[test]
     fn as_json_it_is_the_status_and_more() {
-        let json = serde_json::to_value(shown(Some(busy()))).expect("JSON");
+        let json = serde_json::to_value(shown(busy())).expect("JSON");
         assert_eq!(json["worker"]["pid"], 8);
         assert_eq!(json["figures"]["users"], 12_345);
         assert_eq!(json["figures"]["nfs"][1]["silent_since"], NOW - 200);

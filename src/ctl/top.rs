@@ -1,5 +1,6 @@
 //! `listindexctl top`: what a mount does right now, seen again each second.
 
+use std::convert::identity;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, sleep};
@@ -12,13 +13,13 @@ use super::look::{BOLD, Column, DIM, Facts, Look, Table, age, clean, count, size
 use super::mounts::{self, Served};
 use super::screen::{self, Screen};
 use super::status::{room, servers, waiting, words};
-use super::{print, status_of};
+use super::{say, status_of};
 use crate::control::WORKER;
 use crate::control::client::Lines;
 use crate::control::protocol::{Answer, Command, Status};
 use crate::control::users::Big;
 use crate::exit::{Exit, Failure};
-use crate::stats::figures::{Counted, Figures, Wait};
+use crate::stats::figures::{Figures, Wait};
 use crate::stats::{self, Cell, Reading};
 
 /// A frame is about so long.
@@ -64,11 +65,7 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
             biggest.1.wait_for(&mut known, BIGGEST_WITHIN);
         }
         let users = known.clone().unwrap_or_default();
-        return print(
-            &frame(&Look::of_stdout(), &before, &now, &users),
-            &(),
-            false,
-        );
+        return say(&frame(&Look::of_stdout(), &before, &now, &users));
     }
     let cannot = |error| Failure::system(format!("the terminal: {error}"));
     let screen = Screen::take().map_err(cannot)?;
@@ -136,9 +133,9 @@ fn frame(look: &Look, before: &Moment, now: &Moment, users: &[Big]) -> String {
             rate(figures.refused)
         ),
     );
-    facts.add("checks", rates(&figures.outcomes, rate));
+    facts.add("checks", words(&figures.outcomes, rate));
     if !figures.refusals.is_empty() {
-        facts.add("refused", rates(&figures.refusals, rate));
+        facts.add("refused", words(&figures.refusals, rate));
     }
     facts.add(
         "waiting",
@@ -160,7 +157,7 @@ fn frame(look: &Look, before: &Moment, now: &Moment, users: &[Big]) -> String {
     );
     facts.add("room", room(&all));
     if !figures.evictions.is_empty() {
-        facts.add("evicted", words(&figures.evictions));
+        facts.add("evicted", words(&figures.evictions, identity));
     }
     servers(&mut facts, &all.nfs, stats::now());
     heading(look, &now.status) + &facts.lines(look) + &table(look, users)
@@ -191,7 +188,7 @@ fn table(look: &Look, users: &[Big]) -> String {
         Column::number("BYTES", 10),
         Column::number("AGE", 7),
     ];
-    let widest = users.iter().map(|user| width_of(&clean(&user.name))).max();
+    let widest = users.iter().map(|user| width_of(&user.name)).max();
     let (table, now) = (Table::new(*look, &columns, widest), stats::now());
     let row = |user: &Big| {
         let plain = anstyle::Style::new();
@@ -200,18 +197,6 @@ fn table(look: &Look, users: &[Big]) -> String {
     };
     let rows: String = users.iter().take(USERS).map(row).collect();
     format!("\n{}{rows}", table.heading())
-}
-
-/// Those that were.
-fn rates(of: &[Counted], rate: impl Fn(u64) -> String) -> String {
-    let some = of.iter().filter(|counted| counted.count > 0);
-    let words: Vec<_> = some
-        .map(|counted| format!("{} {}", counted.what, rate(counted.count)))
-        .collect();
-    match words.is_empty() {
-        true => "none".to_owned(),
-        false => words.join(", "),
-    }
 }
 
 /// All numbers less what they were before; of what only tells how it is now that is nothing to go by.

@@ -3,7 +3,7 @@
 
 use std::cmp::Reverse;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anstyle::Style;
 use clap::ValueEnum;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::look::{self, Column, Level, Look, Table};
 use super::mounts::{self, Served};
 use super::progress::Progress;
-use super::worker::{Heard, Worker};
+use super::worker::Worker;
 use crate::control::client::Lines;
 use crate::control::protocol::{Answer, Command};
 use crate::control::users::{Activity, Here};
@@ -114,10 +114,10 @@ fn follow(
     let (mut users, mut due, mut failed) = (Vec::new(), None, 0);
     loop {
         let (page, last) = match worker.hear(lines)? {
-            Heard::Answer(Answer::Users(page)) => (page, false),
-            Heard::Answer(Answer::Listed(page)) => (page, true),
-            Heard::Answer(_) => return Err(worker.confused()),
-            Heard::Died => return Ok(None),
+            Some(Answer::Users(page)) => (page, false),
+            Some(Answer::Listed(page)) => (page, true),
+            Some(_) => return Err(worker.confused()),
+            None => return Ok(None),
         };
         due = page.due.or(due);
         failed += page.failed;
@@ -141,10 +141,9 @@ impl Report {
     /// Of all, who have been sorted by name.
     fn new(mount: &Served, mut users: Vec<Here>, failed: u64, args: &Args) -> Self {
         let number = |is: Activity| users.iter().filter(|user| user.state == is).count() as u64;
-        let text = |path: &Path| path.to_string_lossy().into_owned();
         let mut report = Report {
-            mountpoint: text(&mount.point),
-            backing: text(&mount.backing),
+            mountpoint: look::path(&mount.point),
+            backing: look::path(&mount.backing),
             total: users.len() as u64,
             bytes: users.iter().map(|user| user.bytes).sum(),
             handles: users.iter().map(|user| user.handles).sum(),

@@ -29,15 +29,6 @@ pub struct Worker<'a> {
     losses: u32,
 }
 
-/// What one says of several.
-#[derive(Debug)]
-pub enum Heard<T> {
-    /// This.
-    Answer(T),
-    /// Nothing more: it has died.
-    Died,
-}
-
 impl<'a> Worker<'a> {
     /// That which serves `backing`.
     pub fn of(backing: &'a Path, point: Option<&'a Path>) -> Self {
@@ -68,19 +59,32 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// The next line of the answer.
+    /// Asks for what is told in one line.
+    ///
+    /// # Errors
+    /// As [`Worker::ask`] and [`Worker::hear`], or when too many have died in a row.
+    pub fn answer(mut self, asked: &Command) -> Result<Answer, Failure> {
+        loop {
+            let mut lines = self.ask(asked)?;
+            if let Some(answer) = self.hear(&mut lines)? {
+                return Ok(answer);
+            }
+            self.lost()?;
+        }
+    }
+
+    /// The next line of the answer; `None`: it has died.
     ///
     /// # Errors
     /// When it is not done, and why; when nothing is heard.
-    pub fn hear(&self, lines: &mut Lines) -> Result<Heard<Answer>, Failure> {
+    pub fn hear(&self, lines: &mut Lines) -> Result<Option<Answer>, Failure> {
         match lines.next_answer() {
             Ok(Some(Answer::Error(why))) if why.contains("unknown variant") => {
                 Err(self.failure(OLDER))
             }
             Ok(Some(Answer::Error(why))) => Err(self.failure(&why)),
-            Ok(Some(answer)) => Ok(Heard::Answer(answer)),
-            Ok(None) => Ok(Heard::Died),
-            Err(error) if is_of_one_who_died(&error) => Ok(Heard::Died),
+            Ok(answer) => Ok(answer),
+            Err(error) if is_of_one_who_died(&error) => Ok(None),
             Err(error) => Err(self.failure(&format!("the worker cannot be heard: {error}"))),
         }
     }

@@ -14,6 +14,7 @@ use crate::control::SUPERVISOR;
 use crate::control::protocol::{Answer, Command, Process, State, Status};
 use crate::control::socket::{Client, Socket};
 use crate::logging;
+use crate::stats;
 use crate::store::PRIVATE_DIR;
 use crate::supervise::Worker;
 
@@ -70,7 +71,7 @@ impl Known {
     /// Of this process alone.
     pub fn begin() -> Self {
         Known {
-            supervisor: Process::now(std::process::id(), env!("CARGO_PKG_VERSION").to_owned()),
+            supervisor: just_started(std::process::id(), env!("CARGO_PKG_VERSION")),
             worker: None,
             workers_started: 0,
             version: Arc::default(),
@@ -86,7 +87,7 @@ impl Known {
     pub fn started(&mut self, worker: &Worker) {
         let pid = worker.pid().map(|pid| pid.as_raw_nonzero().get());
         let pid = pid.and_then(|pid| u32::try_from(pid).ok());
-        self.worker = pid.map(|pid| Process::now(pid, worker.version().to_owned()));
+        self.worker = pid.map(|pid| just_started(pid, worker.version()));
         self.workers_started += 1;
         *self.version.lock() = self.worker.as_ref().map(|worker| worker.version.clone());
     }
@@ -95,6 +96,14 @@ impl Known {
     pub fn ended(&mut self) {
         self.worker = None;
         *self.version.lock() = None;
+    }
+}
+
+fn just_started(pid: u32, version: &str) -> Process {
+    Process {
+        pid,
+        version: version.to_owned(),
+        since: stats::now(),
     }
 }
 
@@ -114,7 +123,7 @@ impl Watch<'_> {
             Command::Clean(_)
             | Command::Drain(_)
             | Command::Users
-            | Command::User(_)
+            | Command::User { .. }
             | Command::Biggest { .. } => {
                 let why = "the worker does that: it has a socket of its own";
                 reply.send(Answer::Error(why.to_owned()));

@@ -3,12 +3,12 @@
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
 use std::time::Duration;
 
 use crate::control::protocol::{Named, Outcome, Step, Who};
 use crate::ctl::look;
 use crate::ctl::place::{Place, Users};
+use crate::ctl::user::not_known;
 use crate::exit::{Exit, Failure};
 use crate::printable::clean;
 
@@ -46,7 +46,6 @@ impl Report {
             Place::Served { backing, point } => (backing, point.as_ref()),
             Place::Unmounted(backing) => (backing, None),
         };
-        let text = |path: &Path| path.to_string_lossy().into_owned();
         let named: BTreeMap<&Who, &Named> =
             sum.users.iter().map(|named| (&named.who, named)).collect();
         let heard = users.0.iter().filter_map(|(user, who)| {
@@ -59,8 +58,8 @@ impl Report {
         });
         Report {
             users: heard.collect(),
-            mountpoint: point.map(|point| text(point)),
-            backing: text(backing),
+            mountpoint: point.map(|point| look::path(point)),
+            backing: look::path(backing),
             dry_run,
             looked_at: sum.looked_at,
             dropped: sum.dropped,
@@ -78,9 +77,8 @@ impl Report {
         } else {
             "dropped"
         };
-        let users = if self.dropped == 1 { "user" } else { "users" };
-        let bytes = look::size(self.bytes);
-        let mut lines = format!("{place}: {would} {} {users}, {bytes}", self.dropped);
+        let (users, bytes) = (look::count(self.dropped, "user"), look::size(self.bytes));
+        let mut lines = format!("{}: {would} {users}, {bytes}", clean(place));
         for (count, what) in [(self.busy, "busy"), (self.failed, "failed")] {
             if count > 0 {
                 // Writing to a String does not fail.
@@ -140,10 +138,7 @@ impl Report {
                 Exit::Busy,
                 format!("busy: {busy}: try again, or end the sessions (doveadm kick)"),
             )),
-            _ => Err(Failure::new(
-                Exit::NoUser,
-                format!("not known here: {unknown}: no such directory, or none that layout= makes"),
-            )),
+            _ => Err(not_known(&unknown)),
         }
     }
 }
@@ -197,6 +192,7 @@ mod tests {
     #[test]
     fn a_name_cannot_move_the_cursor() {
         let mut report = report(false, vec![Outcome::Nothing]);
+        report.mountpoint = Some("/run/\u{1b}[2J".to_owned());
         report.users[0].user = "/run/m/d0/u\u{1b}[2J\n/run/m: dropped 9 users".to_owned();
         let lines = report.lines();
         assert_eq!(lines.lines().count(), 2, "{lines}");

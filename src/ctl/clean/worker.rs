@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::control::client::Lines;
 use crate::control::protocol::{Answer, Clean, Command, LONGEST_REQUEST, Step, Who};
 use crate::ctl::progress::Progress;
-use crate::ctl::worker::{Heard, Worker};
+use crate::ctl::worker::Worker;
 use crate::exit::Failure;
 
 /// What a request has besides names, bytes.
@@ -74,10 +74,10 @@ impl<'a> Asked<'a> {
     fn follow(&mut self, lines: &mut Lines, progress: &mut Progress) -> Result<bool, Failure> {
         loop {
             let (step, last) = match self.worker.hear(lines)? {
-                Heard::Answer(Answer::Step(step)) => (step, false),
-                Heard::Answer(Answer::Cleaned(step)) => (step, true),
-                Heard::Answer(_) => return Err(self.worker.confused()),
-                Heard::Died => return Ok(false),
+                Some(Answer::Step(step)) => (step, false),
+                Some(Answer::Cleaned(step)) => (step, true),
+                Some(_) => return Err(self.worker.confused()),
+                None => return Ok(false),
             };
             if step.looked_at > 0 {
                 self.worker.gets_on();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use self::report::Report;
 use super::progress::Progress;
-use super::worker::{Heard, Worker};
+use super::worker::Worker;
 use super::{mounts, print};
 use crate::control::drain::{Drain, Drained};
 use crate::control::protocol::{Answer, Command};
@@ -58,10 +58,10 @@ fn ask(mut worker: Worker<'_>, args: &Args, progress: &mut Progress) -> Result<D
         }))?;
         loop {
             let (step, last) = match worker.hear(&mut lines)? {
-                Heard::Answer(Answer::Draining(step)) => (step, false),
-                Heard::Answer(Answer::Drained(step)) => (step, true),
-                Heard::Answer(_) => return Err(worker.confused()),
-                Heard::Died => break,
+                Some(Answer::Draining(step)) => (step, false),
+                Some(Answer::Drained(step)) => (step, true),
+                Some(_) => return Err(worker.confused()),
+                None => break,
             };
             if step.dropped + step.given_back > 0 {
                 worker.gets_on();

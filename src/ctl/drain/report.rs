@@ -46,8 +46,8 @@ impl Report {
     /// Of all that was heard.
     pub fn new(served: &Served, stock: bool, dry_run: bool, sum: Drained) -> Self {
         Report {
-            mountpoint: served.point.to_string_lossy().into_owned(),
-            backing: served.backing.to_string_lossy().into_owned(),
+            mountpoint: look::path(&served.point),
+            backing: look::path(&served.backing),
             stock,
             dry_run,
             due: sum.due.unwrap_or_default(),
@@ -66,7 +66,7 @@ impl Report {
         let gone = counts(self.given_back, self.dropped + self.lost);
         let would = if self.dry_run { "would go: " } else { "" };
         let bytes = look::size(self.bytes);
-        let mut lines = format!("{}: {would}{gone}, {bytes}", self.mountpoint);
+        let mut lines = format!("{}: {would}{gone}, {bytes}", look::clean(&self.mountpoint));
         if self.left + self.kept > 0 {
             // Writing to a String does not fail.
             let _ = write!(lines, "; {} still here", self.left + self.kept);
