@@ -129,6 +129,29 @@ pub struct Status {
     pub upgrading: bool,
 }
 
+#[cfg(test)]
+impl Status {
+    /// Of a mount whose second worker serves.
+    pub fn example() -> Self {
+        let process = |pid| Process {
+            pid,
+            version: "0.1.0".to_owned(),
+            since: 86_400,
+        };
+        Status {
+            host: "mail1".to_owned(),
+            mountpoint: "/run/listindex".to_owned(),
+            backing: "/var/lib/listindexfs".to_owned(),
+            state: State::Serving,
+            supervisor: process(7),
+            worker: Some(process(8)),
+            workers_started: 2,
+            log: None,
+            upgrading: false,
+        }
+    }
+}
+
 /// What a mount is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -186,7 +209,7 @@ pub fn response(answer: &Answer) -> serde_json::Result<String> {
     line(&Said { protocol, answer })
 }
 
-/// What a supervisor has answered.
+/// What a line of an answer says.
 ///
 /// # Errors
 /// When it is no answer.
@@ -238,23 +261,8 @@ mod tests {
 
     #[test]
     fn an_answer_comes_back() {
-        let status = Status {
-            host: "mail1".to_owned(),
-            mountpoint: "/m".to_owned(),
-            backing: "/b".to_owned(),
-            state: State::Serving,
-            supervisor: Process {
-                pid: 1,
-                version: "0.1.0".to_owned(),
-                since: 7,
-            },
-            worker: None,
-            workers_started: 2,
-            log: None,
-            upgrading: true,
-        };
         for answer in [
-            Answer::Status(Box::new(status)),
+            Answer::Status(Box::new(Status::example())),
             Answer::Cleaned(Step::default()),
             Answer::Error("no\nindeed".to_owned()),
         ] {

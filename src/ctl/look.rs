@@ -69,6 +69,19 @@ pub struct Look {
     pub width: Option<usize>,
 }
 
+#[cfg(test)]
+impl Look {
+    /// A terminal of eighty columns, without colours and with them.
+    pub const PLAIN: Look = Look {
+        colour: false,
+        width: Some(80),
+    };
+    pub const COLOURED: Look = Look {
+        colour: true,
+        ..Look::PLAIN
+    };
+}
+
 impl Look {
     /// That of standard output. No colours with `NO_COLOR`, `CLICOLOR=0`, `TERM=dumb`, or where it is no terminal, unless
     /// `CLICOLOR_FORCE` demands them; the width is that of the terminal, or `COLUMNS`.
@@ -204,11 +217,6 @@ mod tests {
     use super::*;
     use rstest::rstest;
 
-    const fn at(colour: bool, width: usize) -> Look {
-        let width = Some(width);
-        Look { colour, width }
-    }
-
     #[rstest]
     #[case(0, "0 B")]
     #[case(1023, "1023 B")]
@@ -260,28 +268,28 @@ mod tests {
 
     #[test]
     fn colours_come_only_where_they_are_seen() {
-        assert_eq!(at(false, 80).level(Level::Error), "error");
-        assert_eq!(at(true, 80).level(Level::Ok), "\u{1b}[32mok\u{1b}[0m");
+        assert_eq!(Look::PLAIN.level(Level::Error), "error");
+        assert_eq!(Look::COLOURED.level(Level::Ok), "\u{1b}[32mok\u{1b}[0m");
         assert_eq!(
-            at(true, 80).level(Level::Warning),
+            Look::COLOURED.level(Level::Warning),
             "\u{1b}[33mwarning\u{1b}[0m"
         );
-        assert_eq!(at(true, 80).paint(BOLD, "x"), "\u{1b}[1mx\u{1b}[0m");
-        assert_eq!(at(true, 80).paint(Style::new(), "x"), "x");
+        assert_eq!(Look::COLOURED.paint(BOLD, "x"), "\u{1b}[1mx\u{1b}[0m");
+        assert_eq!(Look::COLOURED.paint(Style::new(), "x"), "x");
     }
 
     #[test]
     fn lines_break_between_words_and_a_long_word_stays_whole() {
+        let with = |width| Look {
+            width,
+            ..Look::PLAIN
+        };
         let text = "it is served from /a/path/that/is/longer/than/the/line so say others";
         assert_eq!(
-            at(false, 30).wrap(text, 4),
+            with(Some(30)).wrap(text, 4),
             "it is served from\n    /a/path/that/is/longer/than/the/line\n    so say others"
         );
-        let unbound = Look {
-            colour: false,
-            width: None,
-        };
-        assert_eq!(unbound.wrap(text, 4), text);
+        assert_eq!(with(None).wrap(text, 4), text);
     }
 
     #[rstest]

@@ -292,12 +292,8 @@ mod tests {
     fn a_name_tells_all_paths() {
         let [_, b] = two();
         let report = of_name(&b, "alice@example.com").expect("found");
-        let look = Look {
-            colour: false,
-            width: Some(80),
-        };
         assert_eq!(
-            report.lines(&look),
+            report.lines(&Look::PLAIN),
             "\
 alice@example.com
 directory  /run/b/example.com/alice

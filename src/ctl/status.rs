@@ -260,24 +260,12 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     fn shown(figures: Figures) -> Shown {
-        let process = Process {
-            pid: 7,
-            version: "0.1.0".to_owned(),
-            since: 86_400,
-        };
-        let status = Status {
-            host: "mail1.example.org".to_owned(),
-            mountpoint: "/run/listindex".to_owned(),
-            backing: "/var/lib/listindexfs".to_owned(),
-            state: State::Serving,
-            supervisor: process.clone(),
-            worker: Some(Process { pid: 8, ..process }),
-            workers_started: 3,
-            log: Some("debug".to_owned()),
-            upgrading: false,
-        };
         Shown {
-            status,
+            status: Status {
+                workers_started: 3,
+                log: Some("debug".to_owned()),
+                ..Status::example()
+            },
             worker_answers: true,
             figures,
         }
@@ -324,17 +312,12 @@ mod tests {
         Figures::of(&stats.read())
     }
 
-    fn plain(width: usize) -> Look {
-        let (colour, width) = (false, Some(width));
-        Look { colour, width }
-    }
-
     #[test]
     fn it_fits_eighty_columns() {
-        let lines = shown(busy()).lines(&plain(80), NOW);
+        let lines = shown(busy()).lines(&Look::PLAIN, NOW);
         let expected = "\
 /run/listindex: serving
-host        mail1.example.org
+host        mail1
 backing     /var/lib/listindexfs
 supervisor  pid 7, version 0.1.0, since 1970-01-02T00:00:00Z
 worker      pid 8, version 0.1.0, since 1970-01-02T00:00:00Z
@@ -360,8 +343,7 @@ NFS         /nfs/store1: answers, 2 at work
 
     #[test]
     fn colours_are_where_something_is_good_or_bad() {
-        let (colour, width) = (true, Some(80));
-        let lines = shown(busy()).lines(&Look { colour, width }, NOW);
+        let lines = shown(busy()).lines(&Look::COLOURED, NOW);
         assert!(
             lines.starts_with("\u{1b}[1m/run/listindex\u{1b}[0m: \u{1b}[32mserving\u{1b}[0m\n")
         );
@@ -369,7 +351,7 @@ NFS         /nfs/store1: answers, 2 at work
             lines.contains("\u{1b}[31m/nfs/store2: silent for 3 min"),
             "{lines}"
         );
-        let plain = shown(busy()).lines(&plain(80), NOW);
+        let plain = shown(busy()).lines(&Look::PLAIN, NOW);
         assert_eq!(anstream::adapter::strip_str(&lines).to_string(), plain);
     }
 
@@ -377,7 +359,7 @@ NFS         /nfs/store1: answers, 2 at work
     fn a_worker_without_an_answer_is_told_of() {
         let mut shown = shown(Figures::default());
         shown.worker_answers = false;
-        let lines = shown.lines(&plain(80), NOW);
+        let lines = shown.lines(&Look::PLAIN, NOW);
         assert!(
             lines.contains("it gives no answer: what follows is what it told before\n"),
             "{lines}"
@@ -391,7 +373,7 @@ NFS         /nfs/store1: answers, 2 at work
             "{lines}"
         );
         shown.status.worker = None;
-        let lines = shown.lines(&plain(80), NOW);
+        let lines = shown.lines(&Look::PLAIN, NOW);
         assert!(lines.contains("worker      none at the moment"), "{lines}");
     }
 

@@ -217,26 +217,13 @@ fn requests(of: &Reading) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::protocol::{Process, State};
     use crate::stats::Stats;
 
     fn moment(at: Instant, stats: &Stats) -> Moment {
-        let process = Process {
-            pid: 8,
-            version: "0.1.0".to_owned(),
-            since: stats::now() - 7200,
-        };
-        let status = Status {
-            host: "mail1".to_owned(),
-            mountpoint: "/run/listindex".to_owned(),
-            backing: "/var/lib/listindexfs".to_owned(),
-            state: State::Serving,
-            supervisor: process.clone(),
-            worker: Some(process),
-            workers_started: 2,
-            log: None,
-            upgrading: false,
-        };
+        let mut status = Status::example();
+        if let Some(worker) = &mut status.worker {
+            worker.since = stats::now() - 7200;
+        }
         Moment {
             at,
             status,
@@ -274,8 +261,7 @@ mod tests {
             last: (stats::now() - 200) * 1000,
         };
         let users = [big("alice@example.org", 3 << 20), big("bob", 20_480)];
-        let (colour, width) = (false, Some(80));
-        let lines = frame(&Look { colour, width }, &before, &now, &users);
+        let lines = frame(&Look::PLAIN, &before, &now, &users);
         let expected = "\
 /run/listindex on mail1: worker 8 for 2 h, 2 started
 sessions  12.0/s served, 0.0/s refused

@@ -344,17 +344,11 @@ decisions   drain: sessions from before the user moved or was refused still run
 
     #[test]
     fn people_read_facts_of_eighty_columns() {
-        let lines = |colour| {
-            let width = Some(80);
-            report().lines(&Look { colour, width }, NOW)
-        };
-        let plain = lines(false);
+        let plain = report().lines(&Look::PLAIN, NOW);
         assert_eq!(plain, SHOWN, "{plain}");
         assert!(plain.lines().all(|line| look::width_of(line) <= 80));
-        assert_eq!(
-            anstream::adapter::strip_str(&lines(true)).to_string(),
-            plain
-        );
+        let coloured = report().lines(&Look::COLOURED, NOW);
+        assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), plain);
     }
 
     /// Its time is random, and is not to be taken for when it was written.

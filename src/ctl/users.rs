@@ -276,17 +276,16 @@ mod tests {
         Report::new(&mount, once(users), 0, &args)
     }
 
-    fn lines(report: &Report, colour: bool) -> String {
+    fn lines(report: &Report, look: Look) -> String {
         let mut out = Vec::new();
-        let width = Some(80);
-        let written = report.write_lines(&mut out, Look { colour, width }, NOW);
+        let written = report.write_lines(&mut out, look, NOW);
         written.expect("written");
         String::from_utf8(out).expect("UTF-8")
     }
 
     #[test]
     fn people_read_a_table_of_eighty_columns() {
-        let plain = lines(&report(Sort::Bytes, None), false);
+        let plain = lines(&report(Sort::Bytes, None), Look::PLAIN);
         assert_eq!(
             plain,
             "\
@@ -299,7 +298,7 @@ bob                                             8.0 KiB     3 min        idle
             "{plain}"
         );
         assert!(plain.lines().all(|line| look::width_of(line) <= 80));
-        let coloured = lines(&report(Sort::Bytes, None), true);
+        let coloured = lines(&report(Sort::Bytes, None), Look::COLOURED);
         assert_ne!(coloured, plain);
         assert_eq!(anstream::adapter::strip_str(&coloured).to_string(), plain);
     }
@@ -319,7 +318,7 @@ bob                                             8.0 KiB     3 min        idle
         let orders = [Sort::Bytes, Sort::Age, Sort::Name, Sort::Opens];
         let firsts = ["somebody", "somebody", "alice", "alice"];
         assert_eq!(orders.map(first), firsts);
-        let shown = lines(&report(Sort::Name, Some(1)), false);
+        let shown = lines(&report(Sort::Name, Some(1)), Look::PLAIN);
         assert!(
             shown.starts_with("/run/listindex: 3 users, 12.3 MiB, 1 in use, 1 haunted; 1 shown\n")
         );

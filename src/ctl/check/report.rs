@@ -272,12 +272,8 @@ mod tests {
 
     #[test]
     fn a_report_fits_the_terminal() {
-        let look = Look {
-            colour: false,
-            width: Some(80),
-        };
         assert_eq!(
-            report().shown(&look),
+            report().shown(&Look::PLAIN),
             "\
 ok       kernel            Linux 6.18
 warning  bare mount point  while nothing is mounted on /run/listindex Dovecot
@@ -296,11 +292,7 @@ mail_fsync = always
 
     #[test]
     fn in_colour_only_the_level_and_headings_have_one() {
-        let look = Look {
-            colour: true,
-            width: Some(80),
-        };
-        let shown = report().shown(&look);
+        let shown = report().shown(&Look::COLOURED);
         let lines: Vec<_> = shown.lines().collect();
         assert_eq!(
             lines[0],
@@ -314,8 +306,8 @@ mail_fsync = always
     #[test]
     fn in_a_file_each_finding_has_a_line() {
         let look = Look {
-            colour: false,
             width: None,
+            ..Look::PLAIN
         };
         let shown = report().shown(&look);
         let mut lines = shown.lines();
