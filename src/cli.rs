@@ -16,6 +16,9 @@ use crate::options::Config;
 use crate::supervise::Invocation;
 use crate::supervise::worker::{self, Inherited};
 
+/// The clock has an end, and so long from now it has not come.
+const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
+
 /// Serves Dovecot's mailbox list index from tmpfs, checked against NFS whenever it is opened.
 #[derive(Debug, Parser)]
 #[command(
@@ -201,7 +204,11 @@ fn nearest(error: &clap::Error) -> Option<&str> {
 /// # Errors
 /// What to write.
 pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
-    humantime::parse_duration(text).map_err(|_| "write a number and a unit, such as 7d, 12h or 30s")
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= LONGEST => Ok(time),
+        Ok(_) => Err("must be at most 100years"),
+        Err(_) => Err("write a number and a unit, such as 7d, 12h or 30s"),
+    }
 }
 
 #[cfg(test)]
@@ -229,6 +236,15 @@ mod tests {
         let line = ["listindexfs", "-o", "index=/n/%u", "/b", "-f", "/m", "-oro"];
         let args = Args::try_parse_from(line).expect("taken");
         assert_eq!(args.options, ["index=/n/%u", "ro"]);
+    }
+
+    #[test]
+    fn a_duration_can_be_waited_for() {
+        assert_eq!(duration("12h"), Ok(Duration::from_secs(12 * 3600)));
+        assert!(duration("100years").is_ok());
+        let why = duration("18446744073709551615s").expect_err("without end");
+        assert_eq!(why, "must be at most 100years");
+        assert!(duration("12").is_err());
     }
 
     #[rstest]
