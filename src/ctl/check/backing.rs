@@ -190,7 +190,12 @@ fn room(name: &str, found: &StatFs, report: &mut Report) {
 }
 
 fn size_of(found: &StatFs) -> u64 {
-    found.f_blocks * u64::try_from(found.f_bsize).unwrap_or(PAGE)
+    bytes(found, found.f_blocks)
+}
+
+/// Other file systems than tmpfs tell what they like.
+fn bytes(of: &StatFs, blocks: u64) -> u64 {
+    blocks.saturating_mul(u64::try_from(of.f_bsize).unwrap_or(PAGE))
 }
 
 /// What the host has, bytes.
@@ -220,8 +225,8 @@ impl Memory {
     fn judge(&self, name: &str, found: &StatFs, bounds: &Bounds, report: &mut Report) {
         let whole = size_of(found);
         let most = bounds.max_bytes.of(whole).min(whole);
-        let used = whole - found.f_bfree * u64::try_from(found.f_bsize).unwrap_or(PAGE);
-        let with_beside = |bytes: u64| bytes + bytes / BESIDE;
+        let used = whole.saturating_sub(bytes(found, found.f_bfree));
+        let with_beside = |bytes: u64| bytes.saturating_add(bytes / BESIDE);
         let (all, need) = (size(self.all), size(with_beside(most)));
         if with_beside(most) > self.all {
             return report.warning(
@@ -256,6 +261,16 @@ mod tests {
         assert_eq!(memory.available, 20_480_000 * 1024);
         assert_eq!(memory.swap, 1 << 20);
         assert_eq!(Memory::of("MemTotal: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn a_file_system_without_end_ends_no_check() {
+        let mut found = rustix::fs::statfs("/").expect("statfs");
+        (found.f_blocks, found.f_bfree) = (u64::MAX, u64::MAX);
+        let memory = Memory::of("MemTotal: 8 kB\nMemAvailable: 4 kB\n").expect("read");
+        let mut report = Report::default();
+        memory.judge("/b", &found, &Bounds::default(), &mut report);
+        assert!(report.findings()[0].text.contains("a smaller size="));
     }
 
     #[test]
