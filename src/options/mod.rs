@@ -222,6 +222,8 @@ impl Config {
                 "moved_rate",
                 self.bounds.moved_rate == other.bounds.moved_rate,
             ),
+            ("metrics", self.publish.http == other.publish.http),
+            ("metrics_file", self.publish.file == other.publish.file),
         ];
         let differ = all.into_iter().filter(|(_, same)| !same);
         differ.map(|(name, _)| name).collect()

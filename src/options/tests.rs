@@ -349,11 +349,29 @@ fn a_host_without_a_name_must_be_given_one() {
 }
 
 #[test]
-fn every_option_of_ours_is_read() {
-    for name in OWN {
-        if let Err(OptionError::Unknown { name, .. }) = parse(&[name]) {
-            panic!("{name} is in OWN but unknown");
-        }
+fn every_option_of_ours_is_read_and_compared() {
+    let before = parse(&["index=%h/a,userdb=/run/a"]).expect("taken");
+    for name in OWN.into_iter().filter(|name| *name != "nomigrate") {
+        let value = match name {
+            "index" => "%h/b",
+            "userdb" => "/run/b",
+            "layout" => "%u",
+            "migrate" => "yes",
+            "index_fs" | "backing_fs" => "any",
+            "lock_method" => "flock",
+            "check_timeout" | "watchdog" | "max_age" => "77s",
+            "max_bytes" | "max_user_bytes" => "77m",
+            "metrics_file" => "/77.prom",
+            _ => "77",
+        };
+        let mut options = vec![format!("{name}={value}")];
+        let rest = ["index=%h/a", "userdb=/run/a"].into_iter();
+        options.extend(
+            rest.filter(|option| !option.starts_with(name))
+                .map(str::to_owned),
+        );
+        let after = parse(&[&options.join(",")]).expect(name);
+        assert_eq!(before.differences(&after), [name]);
     }
 }
 
