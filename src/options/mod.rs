@@ -102,6 +102,17 @@ pub enum LockMethod {
     Dotlock,
 }
 
+impl LockMethod {
+    /// As Dovecot and `lock_method=` write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            LockMethod::Fcntl => "fcntl",
+            LockMethod::Flock => "flock",
+            LockMethod::Dotlock => "dotlock",
+        }
+    }
+}
+
 /// Why an `-o` text is not taken. Each says in one line what is wrong and what to do.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum OptionError {

@@ -69,14 +69,8 @@ pub fn backing_fs(text: &str) -> Result<BackingFs, String> {
 }
 
 pub fn lock_method(text: &str) -> Result<LockMethod, String> {
-    one_of(
-        text,
-        &[
-            ("fcntl", LockMethod::Fcntl),
-            ("flock", LockMethod::Flock),
-            ("dotlock", LockMethod::Dotlock),
-        ],
-    )
+    let all = [LockMethod::Fcntl, LockMethod::Flock, LockMethod::Dotlock];
+    one_of(text, &all.map(|method| (method.word(), method)))
 }
 
 pub fn index_fs(text: &str) -> Result<IndexFs, String> {

@@ -181,10 +181,15 @@ impl Conf {
         (self.here && name.trim() == "dovecot").then_some(pid)
     }
 
+    /// The userdb, where there is but one.
+    pub fn only_userdb(&self) -> Option<&Section> {
+        let mut userdbs = self.root.of_kind("userdb");
+        userdbs.next().filter(|_| userdbs.next().is_none())
+    }
+
     /// Users' home, where it is the same text for all of them; a `%` in it is a variable.
     pub fn home(&self) -> Option<&str> {
-        let mut userdbs = self.root.of_kind("userdb");
-        let only = userdbs.next().filter(|_| userdbs.next().is_none())?;
+        let only = self.only_userdb()?;
         let of_static = match self.version {
             Version::Old if only.get("driver") == Some("static") => {
                 let args = only.get("args").unwrap_or_default().split_whitespace();

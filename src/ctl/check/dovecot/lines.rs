@@ -123,6 +123,22 @@ fn listindexes(config: &Config, layout: &str, version: Version) -> Vec<String> {
         .collect()
 }
 
+/// The namespace that has the place of itself.
+fn own_namespace(place: Option<&Place>) -> Option<&str> {
+    place.filter(|place| place.own)?.namespace.as_deref()
+}
+
+/// Settings where they count: in that namespace, or for everybody.
+fn in_place(place: Option<&Place>, settings: impl IntoIterator<Item = String>) -> Vec<String> {
+    let settings = settings.into_iter();
+    let Some(namespace) = own_namespace(place) else {
+        return settings.collect();
+    };
+    let open = std::iter::once(format!("namespace {namespace} {{"));
+    let within = settings.map(|setting| format!("  {setting}"));
+    open.chain(within).chain(["}".to_owned()]).collect()
+}
+
 fn old(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec<String>) {
     let index = index(config, Syntax::Old, lines).filter(|_| with_index);
     let layout = written(config.layout.as_str(), Syntax::Old, lines);
@@ -144,18 +160,11 @@ fn old(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec
     if let Some(first) = all.first() {
         set("LISTINDEX", first);
     }
-    let location = joined(&now);
-    match place
-        .filter(|place| place.own)
-        .and_then(|place| place.namespace.as_deref())
-    {
-        Some(namespace) => {
-            lines.push(format!("namespace {namespace} {{"));
-            lines.push(format!("  location = {location}"));
-            lines.push("}".to_owned());
-        }
-        None => lines.push(format!("mail_location = {location}")),
-    }
+    let key = match own_namespace(place) {
+        Some(_) => "location",
+        None => "mail_location",
+    };
+    lines.extend(in_place(place, [format!("{key} = {}", joined(&now))]));
     for other in all.iter().skip(1).filter(|_| place.is_none()) {
         lines.push(format!(
             "# in the location of another namespace: LISTINDEX={other}"
@@ -177,17 +186,7 @@ fn new(place: Option<&Place>, with_index: bool, config: &Config, lines: &mut Vec
         all.first()
             .map(|first| format!("mailbox_list_index_prefix = {first}")),
     );
-    match place
-        .filter(|place| place.own)
-        .and_then(|place| place.namespace.as_deref())
-    {
-        Some(namespace) => {
-            lines.push(format!("namespace {namespace} {{"));
-            lines.extend(settings.into_iter().map(|setting| format!("  {setting}")));
-            lines.push("}".to_owned());
-        }
-        None => lines.extend(settings),
-    }
+    lines.extend(in_place(place, settings));
     for other in all.iter().skip(1).filter(|_| place.is_none()) {
         lines.push(format!(
             "# in another namespace: mailbox_list_index_prefix = {other}"

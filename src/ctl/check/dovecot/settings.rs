@@ -6,7 +6,7 @@ use crate::ctl::check::report::{About, Report};
 use crate::ctl::check::subject::Subject;
 use crate::index::guard::accepts;
 use crate::mountinfo;
-use crate::options::{Config, IndexFs, LockMethod};
+use crate::options::{Config, IndexFs};
 
 /// Whether list indexes are believed without a look at the mail.
 pub fn very_dirty_syncs(conf: &Conf) -> bool {
@@ -98,7 +98,7 @@ fn on_nfs(conf: &Conf, report: &mut Report) {
 
 fn locks(conf: &Conf, places: &[Place], subjects: &[Subject], report: &mut Report) {
     let method = conf.setting("lock_method", "fcntl").all;
-    let migrating = |config: &&Config| config.migrate && word(config.lock_method) != method;
+    let migrating = |config: &&Config| config.migrate && config.lock_method.word() != method;
     let configs = subjects
         .iter()
         .filter_map(|subject| subject.config.as_ref());
@@ -109,7 +109,7 @@ fn locks(conf: &Conf, places: &[Place], subjects: &[Subject], report: &mut Repor
                 "lock_method={method}, and {} has lock_method={}: a list index may be fetched while a stock backend writes it: \
                  say lock_method={method} there, as the stock backends have it",
                 config.mountpoint.display(),
-                word(config.lock_method)
+                config.lock_method.word()
             ),
         );
     }
@@ -120,14 +120,6 @@ fn locks(conf: &Conf, places: &[Place], subjects: &[Subject], report: &mut Repor
             "lock_method=dotlock with VOLATILEDIR: Dovecot does not make that directory for a dotlock, and CREATE fails: \
              take VOLATILEDIR out, or another lock_method",
         );
-    }
-}
-
-fn word(method: LockMethod) -> &'static str {
-    match method {
-        LockMethod::Fcntl => "fcntl",
-        LockMethod::Flock => "flock",
-        LockMethod::Dotlock => "dotlock",
     }
 }
 
@@ -151,8 +143,7 @@ fn uids(conf: &Conf, report: &mut Report) {
 
 /// A static userdb with a uid for all.
 fn of_static(conf: &Conf) -> Option<String> {
-    let mut userdbs = conf.root.of_kind("userdb");
-    let only = userdbs.next().filter(|_| userdbs.next().is_none())?;
+    let only = conf.only_userdb()?;
     let uid = match conf.version {
         Version::Old => {
             let all = ["args", "default_fields", "override_fields"];
