@@ -21,6 +21,7 @@ mod housekeeper;
 pub mod local;
 mod look;
 pub mod moved;
+mod parcel;
 mod passing;
 pub mod process;
 mod pull;
