@@ -38,14 +38,13 @@ pub fn of(worker: &Worker, most: u64) -> Answer {
 fn biggest(worker: &Worker, most: u64) -> Vec<(u64, Node, Stamp)> {
     let usage = worker.store.usage();
     let mut found = BinaryHeap::new();
-    let (mut mark, mut left) = ((Stamp::default(), Node(0)), usage.users() + MORE);
+    let (mut all, mut left) = (usage.in_order(), usage.users() + MORE);
     while left > 0 {
         let more = (worker.pace).work(|| {
             for _ in 0..AT_ONCE.min(left) {
-                let Some(kept) = usage.after(mark) else {
+                let Some(kept) = all.next() else {
                     return false;
                 };
-                mark = kept.mark();
                 // The last that was met of one who was met twice is the right one, and nearly always all the same.
                 let known = |other: &Reverse<(u64, Node, Stamp)>| other.0.1 == kept.dir;
                 if !found.iter().any(known) {

@@ -10,7 +10,7 @@ use super::{PERIOD, Worker, named, wait_for_the_walk};
 use crate::control::protocol::{Answer, Clean, Named, Outcome, Step, Who};
 use crate::control::socket::Client;
 use crate::store::Node;
-use crate::store::usage::Stamp;
+use crate::store::usage::{FIRST, Stamp};
 use crate::template::User;
 use crate::user::clean::Cleaned;
 use crate::user::told::Reason;
@@ -110,21 +110,18 @@ impl Run<'_> {
     fn everybody(&mut self) -> io::Result<()> {
         self.wait_for_the_walk()?;
         let usage = self.worker.store.usage();
-        let start = (Stamp::default(), Node(0));
-        let (mut due, mut mark) = (0, Some(start));
+        let (mut due, mut mark) = (0, Some(FIRST));
         while let Some(from) = mark {
             let (more, next) = (self.worker.pace).work(|| usage.older(self.before, from, AT_ONCE));
             (due, mark) = (due + more, next);
         }
         self.step.due = Some(due);
         self.say()?;
-        let mut mark = start;
         // Who comes back while this goes on has a later place in the order, and is too young then. Without an age he may
         // be met again: by then so many have been looked at as there were.
-        for _ in 0..due {
-            let next = usage.after(mark).filter(|kept| kept.last <= self.before);
-            let Some(kept) = next else { break };
-            mark = kept.mark();
+        let before = self.before;
+        let old = usage.in_order().take_while(|kept| kept.last <= before);
+        for kept in old.zip(0..due).map(|(kept, _)| kept) {
             self.one_in(kept.dir);
             self.tell()?;
         }

@@ -18,6 +18,7 @@ use crate::store::usage::{Kept, Stamp};
 use crate::template::User;
 use crate::user::clean::{Cleaned, Keepers};
 use crate::user::giving::Given;
+use crate::user::process::{self, program};
 use crate::user::told::Reason;
 
 /// So many are given back at a time on one NFS; its other threads are for those who log in.
@@ -47,38 +48,26 @@ struct Run<'a> {
     client: &'a mut Client,
 }
 
-/// Somebody on his way back to INDEX. Tells what became of him when it is dropped, also by a panic.
+/// Somebody on his way back to INDEX, and what became of him.
 struct Way {
     user: User,
     dir: Node,
     mount: PathBuf,
     given: Option<Given>,
-    tell: Sender<Arrived>,
 }
 
-struct Arrived {
-    user: User,
-    dir: Node,
-    mount: PathBuf,
-    given: Option<Given>,
+/// Tells of him when it is dropped, also by a panic.
+struct Arrival {
+    way: Option<Way>,
+    tell: Sender<Way>,
 }
 
-impl Way {
-    fn goes(&mut self, given: Given) {
-        self.given = Some(given);
-    }
-}
-
-impl Drop for Way {
+impl Drop for Arrival {
     fn drop(&mut self) {
-        let arrived = Arrived {
-            user: self.user.clone(),
-            dir: self.dir,
-            mount: std::mem::take(&mut self.mount),
-            given: self.given.take(),
-        };
-        // Who has gone does not hear it.
-        let _ = self.tell.send(arrived);
+        if let Some(way) = self.way.take() {
+            // Who has gone does not hear it.
+            let _ = self.tell.send(way);
+        }
     }
 }
 
@@ -94,8 +83,8 @@ struct State {
     under_way: HashMap<PathBuf, usize>,
     /// NFS mounts that have not answered in time, and not since.
     stuck: HashSet<PathBuf>,
-    tell: Sender<Arrived>,
-    arrivals: Receiver<Arrived>,
+    tell: Sender<Way>,
+    arrivals: Receiver<Way>,
 }
 
 impl Run<'_> {
@@ -153,19 +142,17 @@ impl Run<'_> {
     /// Tries everybody once, who was here longest ago first.
     fn pass(&mut self, state: &mut State) -> io::Result<()> {
         let usage = self.worker.store.usage();
-        let mut mark = (Stamp::default(), Node(0));
-        for _ in 0..usage.users() {
-            let Some(next) = usage.after(mark) else { break };
-            mark = next.mark();
-            if state.kept.contains(&next.dir) {
+        for (kept, _) in usage.in_order().zip(0..usage.users()) {
+            if state.kept.contains(&kept.dir) {
                 continue;
             }
-            if let Err(e) = self.one(state, next) {
-                if e.kind() == io::ErrorKind::BrokenPipe {
-                    return Err(e);
-                }
-                if !std::mem::replace(&mut state.warned, true) {
-                    log::warn!("cannot drop the list index of an idle user: {e}");
+            match self.one(state, kept) {
+                Ok(Some(user)) => self.send_off(state, user, kept.dir)?,
+                Ok(None) => {}
+                Err(e) => {
+                    if !std::mem::replace(&mut state.warned, true) {
+                        log::warn!("cannot drop the list index of an idle user: {e}");
+                    }
                 }
             }
             self.tell(state)?;
@@ -173,15 +160,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn one(&mut self, state: &mut State, kept: Kept) -> io::Result<()> {
+    /// Lets somebody go if he is idle; gives him where he is to be given back.
+    fn one(&self, state: &mut State, kept: Kept) -> io::Result<Option<User>> {
         let Some(user) = self.worker.gate.user_in(kept.dir)? else {
-            return Ok(()); // gone meanwhile, or nobody's
+            return Ok(None); // gone meanwhile, or nobody's
         };
         let (gate, only_look) = (&self.worker.gate, self.wanted.dry_run || self.wanted.stock);
         let cleaned =
             (self.worker.pace).work(|| gate.clean(&user, EVERYBODY, Reason::Drain, only_look))?;
         let Cleaned::Dropped(bytes) = cleaned else {
-            return Ok(());
+            return Ok(None);
         };
         if !self.wanted.stock {
             state.step.dropped += 1;
@@ -192,9 +180,9 @@ impl Run<'_> {
             state.step.dropped += u64::from(!given);
             state.step.bytes += bytes;
         } else {
-            self.send_off(state, user, kept.dir)?;
+            return Ok(Some(user));
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Has him given back, once there is room on the NFS that holds his INDEX.
@@ -219,17 +207,21 @@ impl Run<'_> {
             return Ok(());
         }
         *state.under_way.entry(mount.clone()).or_default() += 1;
-        let mut way = Way {
+        let way = Way {
             user: user.clone(),
             dir,
             mount,
             given: None,
+        };
+        let mut arrival = Arrival {
+            way: Some(way),
             tell: state.tell.clone(),
         };
         let gate = Arc::clone(&self.worker.gate);
         self.worker.gate.in_pool(&user, move || {
-            let given = gate.give_back(&way.user);
-            way.goes(given);
+            if let Some(way) = &mut arrival.way {
+                way.given = Some(gate.give_back(&way.user));
+            }
         });
         Ok(())
     }
@@ -257,9 +249,7 @@ impl Run<'_> {
     fn wait(&mut self, state: &mut State) -> io::Result<bool> {
         let arrived = state.arrivals.recv_timeout(PERIOD).ok();
         let some = arrived.is_some();
-        arrived
-            .into_iter()
-            .for_each(|arrived| state.arrive(arrived));
+        arrived.into_iter().for_each(|way| state.arrive(way));
         self.tell(state)?;
         Ok(some)
     }
@@ -287,18 +277,14 @@ impl Run<'_> {
             },
             false => std::mem::take(&mut state.step),
         };
-        let said = self.client.say(&Answer::Draining(step));
-        said.map_err(|e| io::Error::new(io::ErrorKind::BrokenPipe, e))
+        self.client.say(&Answer::Draining(step))
     }
 
     fn name_those_left(&self, state: &mut State) {
-        let usage = self.worker.store.usage();
-        let mut mark = (Stamp::default(), Node(0));
-        while state.step.users.len() < NAMED {
-            let Some(next) = usage.after(mark) else {
+        for next in self.worker.store.usage().in_order() {
+            if state.step.users.len() >= NAMED {
                 return;
-            };
-            mark = next.mark();
+            }
             if state.kept.contains(&next.dir) {
                 continue;
             }
@@ -320,8 +306,8 @@ impl Run<'_> {
 }
 
 impl State {
-    fn arrive(&mut self, arrived: Arrived) {
-        let Arrived {
+    fn arrive(&mut self, arrived: Way) {
+        let Way {
             user,
             dir,
             mount,
@@ -365,8 +351,9 @@ impl State {
 
 fn busy(here: Keepers) -> Why {
     let more = [&here.open, &here.lingering].map(|all| all.len().saturating_sub(PROCESSES) as u64);
-    let some =
-        |all: Vec<u32>| -> Vec<Process> { all.into_iter().take(PROCESSES).map(process).collect() };
+    let some = |all: Vec<process::Process>| -> Vec<Process> {
+        all.into_iter().take(PROCESSES).map(named).collect()
+    };
     Why::Busy {
         open: some(here.open),
         lingering: some(here.lingering),
@@ -375,9 +362,8 @@ fn busy(here: Keepers) -> Why {
 }
 
 /// A process by its number, and its name as long as it lives.
-fn process(pid: u32) -> Process {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let name = name.trim_end().to_owned();
+fn named(of: process::Process) -> Process {
+    let (pid, name) = (of.pid, program(of).unwrap_or_default());
     Process { pid, name }
 }
 
@@ -390,9 +376,12 @@ mod tests {
     /// Anybody may open his files as often as he likes, and the tool reads no line without end.
     #[test]
     fn of_somebody_with_many_processes_some_are_named() {
+        let process = |pid| process::Process { pid, birth: 0 };
         let here = Keepers {
-            open: (0..100_000).map(|pid| 1_000_000_000 + pid).collect(),
-            lingering: vec![1_000_000_000],
+            open: (0..100_000)
+                .map(|pid| process(1_000_000_000 + pid))
+                .collect(),
+            lingering: vec![process(1_000_000_000)],
         };
         let why = busy(here);
         let Why::Busy { open, more, .. } = &why else {

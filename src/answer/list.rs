@@ -2,19 +2,16 @@
 //! and no lock for longer than one of them takes.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{Worker, wait_for_the_walk};
+use super::{PERIOD, Worker, wait_for_the_walk};
 use crate::control::protocol::Answer;
 use crate::control::socket::Client;
 use crate::control::users::{Activity, Here, Page};
-use crate::store::Node;
-use crate::store::usage::{Kept, Stamp};
+use crate::store::usage::Kept;
 
 /// So many users are told of at a time.
 const AT_ONCE: usize = 200;
-/// How often the client hears something at least.
-const PERIOD: Duration = Duration::from_secs(1);
 /// Who is used meanwhile goes to the end of the order and is met again: so many may be, besides as many as there are.
 const MORE: u64 = 1000;
 
@@ -51,14 +48,10 @@ impl Listing<'_> {
         let due = usage.users();
         self.page.due = Some(due);
         self.say()?;
-        let mut mark = (Stamp::default(), Node(0));
+        let mut all = usage.in_order();
         for _ in 0..due.saturating_mul(2).saturating_add(MORE) {
-            let next = (self.worker.pace).work(|| {
-                let kept = usage.after(mark)?;
-                Some((kept, self.one(kept)))
-            });
-            let Some((kept, told)) = next else { break };
-            mark = kept.mark();
+            let next = (self.worker.pace).work(|| Some(self.one(all.next()?)));
+            let Some(told) = next else { break };
             match told {
                 Ok(here) => self.page.users.extend(here),
                 Err(error) => self.failed(&error),

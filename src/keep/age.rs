@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::pace::Pace;
 use crate::options::Config;
-use crate::store::usage::Stamp;
+use crate::store::usage::{FIRST, Stamp};
 use crate::store::{Node, Store};
 use crate::user::gate::Gate;
 use crate::user::told::Reason;
@@ -31,7 +31,7 @@ pub fn sweep(config: &Config, store: &Store, gate: &Arc<Gate>) {
     }
     let age = config.bounds.max_age.unwrap_or(BARE_AGE).min(BARE_AGE);
     drop_bare(age.clamp(MIN_GRACE, MAX_GRACE), store, gate, &mut pace);
-    let (mut mark, before) = ((Stamp::default(), Node(0)), now.before(age));
+    let (mut mark, before) = (FIRST, now.before(age));
     while !store.leaving().is_full() {
         let bare = store.usage().bare_after(mark);
         let Some(kept) = bare.filter(|kept| kept.last < before) else {

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::store::Store;
 use crate::store::usage::{Kept, Stamp};
-use crate::store::{Node, Store};
 use crate::user::gate::Gate;
 use crate::user::moved::Suspect;
 
@@ -18,8 +18,6 @@ use crate::user::moved::Suspect;
 const ROUND: Duration = Duration::from_secs(5);
 /// One who is passed over counts as so many RPCs, for looking at him costs time as well.
 const PASSED_OVER: u32 = 1;
-/// Where the order of use begins.
-const FIRST: (Stamp, Node) = (Stamp(0), Node(0));
 
 /// The pass.
 pub struct Moved {
@@ -50,21 +48,15 @@ impl Moved {
         let under_way = Arc::new(UnderWay::default());
         loop {
             let (began, until) = (Stamp::now(), Instant::now() + ROUND);
-            let mut mark = FIRST;
-            // In the order of use, to the end: those who come back meanwhile go behind it.
-            while let Some(kept) = self.after(mark, began) {
-                mark = kept.mark();
+            // To the end of those who were here before: those who come back meanwhile go behind it.
+            let all = self.store.usage().in_order();
+            for kept in all.take_while(|kept| kept.last < began) {
                 let next = Instant::now();
                 let cost = self.look_at(kept, &under_way);
                 sleep_until(next + Duration::from_secs(cost.into()) / self.rate);
             }
             sleep_until(until);
         }
-    }
-
-    fn after(&self, mark: (Stamp, Node), began: Stamp) -> Option<Kept> {
-        let next = self.store.usage().after(mark)?;
-        (next.last < began).then_some(next)
     }
 
     /// Looks at one user. Gives what that may have cost, RPCs.

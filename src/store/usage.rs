@@ -14,6 +14,8 @@ use super::Node;
 
 /// The last of all nodes.
 const LAST: Node = Node(u64::MAX);
+/// Where the order of use begins.
+pub const FIRST: (Stamp, Node) = (Stamp(0), Node(0));
 
 /// A moment, milliseconds since 1970: the host's clock, since it is compared with the times of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -280,11 +282,21 @@ impl Usage {
 
     /// Who has something to evict and was here longest ago.
     pub fn oldest(&self) -> Option<Kept> {
-        self.after((Stamp::default(), Node(0)))
+        self.after(FIRST)
     }
 
-    /// The next of those who have something to evict in the order of use, after `mark`.
-    pub fn after(&self, mark: (Stamp, Node)) -> Option<Kept> {
+    /// Those who have something to evict in the order of use. Nothing is locked between two of them: who is used meanwhile goes
+    /// to the end, and is met again.
+    pub fn in_order(&self) -> impl Iterator<Item = Kept> + '_ {
+        let mut mark = FIRST;
+        std::iter::from_fn(move || {
+            let next = self.after(mark)?;
+            mark = next.mark();
+            Some(next)
+        })
+    }
+
+    fn after(&self, mark: (Stamp, Node)) -> Option<Kept> {
         let table = self.table.lock();
         table.after(&table.full, mark)
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::gate::Gate;
 use super::local;
+use super::process::Process;
 use super::record::Kept;
 use super::state::Inner;
 use super::told::Reason;
@@ -34,9 +35,9 @@ pub enum Cleaned {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keepers {
     /// Those that have files of his open.
-    pub open: Vec<u32>,
+    pub open: Vec<Process>,
     /// Those that were refused, or whose files had to go.
-    pub lingering: Vec<u32>,
+    pub lingering: Vec<Process>,
 }
 
 impl Keepers {
@@ -53,10 +54,10 @@ impl Gate {
             return Keepers::default();
         };
         let inner = state.lock();
-        let mut open: Vec<u32> = inner.holders.keys().copied().collect();
-        let mut lingering: Vec<u32> = inner.ghosts.iter().map(|g| g.process.pid).collect();
-        open.sort_unstable();
-        lingering.sort_unstable();
+        let mut open: Vec<_> = inner.holders.values().map(|of| of.process).collect();
+        let mut lingering: Vec<_> = inner.ghosts.iter().map(|of| of.process).collect();
+        open.sort_unstable_by_key(|of| of.pid);
+        lingering.sort_unstable_by_key(|of| (of.pid, of.birth));
         lingering.dedup();
         Keepers { open, lingering }
     }
