@@ -135,7 +135,7 @@ impl Cached {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 match rustix::fs::openat(dir.as_fd(), name, flags, Mode::empty()) {
                     Ok(below) => self.add_files_in(&below, levels - 1, files)?,
-                    Err(Errno::NOENT) => continue, // meanwhile
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue, // meanwhile
                     Err(e) => return Err(e.into()),
                 }
             }

@@ -88,11 +88,8 @@ impl Keeper {
     /// Told to the journal when it is done, so that the next worker need not remove again.
     fn walk(self, swept: bool) {
         let began = Instant::now();
-        let (gate, store) = (Arc::clone(&self.gate), Arc::clone(&self.store));
         let mut walk = Walk {
-            config: self.config,
-            store: self.store,
-            gate: self.gate,
+            keeper: &self,
             swept,
             pace: Pace::begin(),
         };
@@ -106,8 +103,8 @@ impl Keeper {
             ),
             Err(e) => log::error!("cannot count what lies in the backing: {e}"),
         }
-        gate.journal().note(&Entry::Swept);
-        store.usage().walked(all);
+        self.gate.journal().note(&Entry::Swept);
+        self.store.usage().walked(all);
     }
 
     fn keep(self) {

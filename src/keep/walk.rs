@@ -6,35 +6,31 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
 
+use super::Keeper;
 use super::pace::Pace;
-use crate::options::Config;
 use crate::store::{PRIVATE_DIR, Store};
-use crate::user::gate::Gate;
 
 /// A walk under way.
-pub struct Walk {
-    pub(super) config: Arc<Config>,
-    pub(super) store: Arc<Store>,
-    pub(super) gate: Arc<Gate>,
+pub(super) struct Walk<'a> {
+    pub keeper: &'a Keeper,
     /// What an earlier mount has left is gone already.
-    pub(super) swept: bool,
-    pub(super) pace: Pace,
+    pub swept: bool,
+    pub pace: Pace,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Walks. Of how many users something was left from an earlier mount.
     ///
     /// # Errors
     /// When a directory cannot be read: the first of such errors, at the end.
     pub fn run(&mut self) -> io::Result<u64> {
-        let (store, depth) = (Arc::clone(&self.store), self.config.layout.depth());
+        let Keeper { config, store, .. } = self.keeper;
         let (mut swept, mut first) = (0, None);
-        user_dirs(&store, depth, &mut |dir| {
+        user_dirs(store, config.layout.depth(), &mut |dir| {
             match self.user(dir) {
                 Ok(dropped) => swept += u64::from(dropped),
                 // The others are counted all the same.
@@ -48,16 +44,16 @@ impl Walk {
     fn user(&mut self, dir: &Path) -> io::Result<bool> {
         self.pace.rest();
         let dropped = !self.swept && self.drop_leftovers(dir)?;
-        if let Some(open) = open(&self.store, dir)? {
-            self.gate.count_in(&open)?;
+        if let Some(open) = open(&self.keeper.store, dir)? {
+            self.keeper.gate.count_in(&open)?;
         }
         Ok(dropped)
     }
 
     fn drop_leftovers(&self, dir: &Path) -> io::Result<bool> {
         let components: Vec<&[u8]> = dir.iter().map(OsStr::as_bytes).collect();
-        match self.config.layout.user_of(&components) {
-            Some(user) => self.gate.drop_leftovers(&user),
+        match self.keeper.config.layout.user_of(&components) {
+            Some(user) => self.keeper.gate.drop_leftovers(&user),
             None => Ok(false), // nobody's
         }
     }
