@@ -14,16 +14,14 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
-
 use crate::control::WORKER;
 use crate::control::protocol::{Answer, Command, Who};
 use crate::control::socket::{Client, Socket};
 use crate::keep::pace::Shared;
 use crate::logging;
 use crate::options::Config;
+use crate::store::Store;
 use crate::store::usage::Usage;
-use crate::store::{PRIVATE_DIR, Store};
 use crate::template::{Layout, User};
 use crate::user::gate::Gate;
 
@@ -47,15 +45,11 @@ pub fn listen(config: &Arc<Config>, store: &Arc<Store>, gate: &Arc<Gate>) -> Opt
         gate: Arc::clone(gate),
         pace: Shared::default(),
     };
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    let private = rustix::fs::openat(store.root(), PRIVATE_DIR, flags, Mode::empty());
     let answer = move |command, client: &mut Client| worker.answer(command, client);
-    let listens = private
-        .map_err(Into::into)
-        .and_then(|private| Socket::listen(private, WORKER, answer));
+    let listens = Socket::listen(store.root(), WORKER, answer);
     listens
         .inspect_err(|error| {
-            log::error!("no socket of the worker's, so that nobody can clean: {error}")
+            log::error!("no socket of the worker's, so listindexctl can tell nothing of users, nor drop them: {error}")
         })
         .ok()
 }
@@ -81,7 +75,7 @@ impl Worker {
 }
 
 /// Whom somebody means; `None` when the layout has no place for him.
-pub fn named(layout: &Layout, who: &Who) -> Option<User> {
+fn named(layout: &Layout, who: &Who) -> Option<User> {
     match who {
         Who::Name(name) => layout.user_named(name.as_bytes()).ok(),
         Who::Path(path) => in_dir(layout, path.as_bytes()),
@@ -89,7 +83,7 @@ pub fn named(layout: &Layout, who: &Who) -> Option<User> {
 }
 
 /// Whose directory it is, relative to the root.
-pub fn in_dir(layout: &Layout, path: &[u8]) -> Option<User> {
+fn in_dir(layout: &Layout, path: &[u8]) -> Option<User> {
     let components: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
     layout.user_of(&components)
 }

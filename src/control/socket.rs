@@ -5,7 +5,7 @@
 
 use std::fs::Permissions;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::protocol::{self, Answer, Command, LONGEST_REQUEST};
+use crate::store::PRIVATE_DIR;
 
 /// So many are answered at a time; one more finds the connection closed.
 const CLIENTS: usize = 8;
@@ -47,16 +48,18 @@ impl Client {
 }
 
 impl Socket {
-    /// Listens in `private`, the backing's private directory, under `name`, and has `answer` called for what is asked, in a
-    /// thread for each client.
+    /// Listens in the private directory of `backing` under `name`, and has `answer` called for what is asked, in a thread for
+    /// each client.
     ///
     /// # Errors
     /// As `bind(2)`, or when no thread can be started.
     pub fn listen(
-        private: OwnedFd,
+        backing: impl AsFd,
         name: &'static str,
         answer: impl Fn(Command, &mut Client) -> Answer + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+        let private = rustix::fs::openat(backing, PRIVATE_DIR, flags, Mode::empty())?;
         let new = format!("{name}.new");
         match rustix::fs::unlinkat(&private, &new, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
@@ -179,14 +182,26 @@ mod tests {
 
     fn listen() -> (tempfile::TempDir, Socket) {
         let dir = tempfile::tempdir().expect("a directory");
-        let private = std::fs::File::open(dir.path()).expect("open").into();
+        std::fs::create_dir(dir.path().join(PRIVATE_DIR)).expect("mkdir");
         let answer = |command, client: &mut Client| {
             // Who has gone does not hear it.
             let _ = client.say(&Answer::Error("begun".to_owned()));
             Answer::Error(format!("{command:?}"))
         };
-        let socket = Socket::listen(private, SUPERVISOR, answer).expect("a socket");
+        let socket = listen_in(&dir, answer);
         (dir, socket)
+    }
+
+    fn listen_in(
+        dir: &tempfile::TempDir,
+        answer: impl Fn(Command, &mut Client) -> Answer + Send + Sync + 'static,
+    ) -> Socket {
+        let backing = std::fs::File::open(dir.path()).expect("open");
+        Socket::listen(backing, SUPERVISOR, answer).expect("a socket")
+    }
+
+    fn path(dir: &tempfile::TempDir) -> PathBuf {
+        dir.path().join(PRIVATE_DIR).join(SUPERVISOR)
     }
 
     fn connect(socket: &Socket) -> UnixStream {
@@ -204,7 +219,7 @@ mod tests {
     #[test]
     fn who_hangs_or_talks_nonsense_keeps_nobody_from_an_answer() {
         let (dir, socket) = listen();
-        let mode = std::fs::metadata(dir.path().join(SUPERVISOR)).expect("stat");
+        let mode = std::fs::metadata(path(&dir)).expect("stat");
         assert_eq!(mode.permissions().mode() & 0o777, 0o600);
         let silent: Vec<_> = (0..CLIENTS - 4).map(|_| connect(&socket)).collect();
         assert!(ask(&socket, b"nonsense\n").contains("not understood"));
@@ -250,9 +265,8 @@ mod tests {
     #[test]
     fn an_answer_may_have_several_lines_and_a_socket_takes_the_place_of_the_one_before() {
         let (dir, before) = listen();
-        let private = std::fs::File::open(dir.path()).expect("open").into();
         let answer = |_, _: &mut Client| Answer::Error("the next".to_owned());
-        let next = Socket::listen(private, SUPERVISOR, answer).expect("a socket");
+        let next = listen_in(&dir, answer);
         let said = protocol::request(&Command::Status).expect("a line");
         let answer = ask(&before, said.as_bytes());
         assert_eq!(answer, "{\"protocol\":1,\"error\":\"the next\"}\n");
@@ -273,7 +287,7 @@ mod tests {
     fn the_socket_goes_with_its_owner() {
         let (dir, socket) = listen();
         drop(socket);
-        assert!(!dir.path().join(SUPERVISOR).exists());
+        assert!(!path(&dir).exists());
     }
 
     #[test]

@@ -7,15 +7,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use rustix::fs::{Mode, OFlags, openat};
-
 use super::{Event, Phase, Watch};
 use crate::control::SUPERVISOR;
 use crate::control::protocol::{Answer, Command, Process, State, Status};
 use crate::control::socket::{Client, Socket};
 use crate::logging;
 use crate::stats;
-use crate::store::PRIVATE_DIR;
 use crate::supervise::Worker;
 
 /// An upgrade takes as long as a new worker has to say that it could serve, and the watchdog's time if it then hangs.
@@ -44,18 +41,12 @@ pub fn listen(backing: &OwnedFd, events: Sender<Event>) -> Option<Socket> {
             })
         })
     };
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    let private = openat(backing, PRIVATE_DIR, flags, Mode::empty());
-    match private
-        .map_err(Into::into)
-        .and_then(|private| Socket::listen(private, SUPERVISOR, ask))
-    {
-        Ok(socket) => Some(socket),
-        Err(error) => {
-            log::error!("no control socket, so listindexctl is not answered: {error}");
-            None
-        }
-    }
+    let listens = Socket::listen(backing, SUPERVISOR, ask);
+    listens
+        .inspect_err(|error| {
+            log::error!("no control socket, so listindexctl is not answered: {error}")
+        })
+        .ok()
 }
 
 /// What is known of our processes.
