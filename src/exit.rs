@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use crate::printable::one_line;
 
-/// The exit codes: those of mount(8), because mount(8) hands them on as its own, and for `listindexctl clean` what
-/// Dovecot's doveadm(1) says in such a case.
+/// The exit codes: those of mount(8), because mount(8) hands them on as its own, and for what `listindexctl`
+/// is asked of users what Dovecot's doveadm(1) says in such a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {

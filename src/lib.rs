@@ -1,6 +1,6 @@
 //! listindexfs: Dovecot's mailbox list index in the host's RAM, never stale.
 //!
-//! A request goes `fuse` → `fs` → `user` → (`index` | `store`) → `sys` and back; nothing imports upward.
+//! A request goes `fuse` → `fs` → `user` → (`userdb` | `index` | `store`) → `sys` and back; nothing imports upward.
 
 mod answer;
 pub mod cli;

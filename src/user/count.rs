@@ -1,9 +1,10 @@
 //! Counting what lies in a user's directory.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use rustix::fs::{Dir, FileType, Mode, OFlags, Stat};
@@ -128,7 +129,7 @@ pub fn look_through(prefixes: &[OsString], dir: &OwnedFd) -> io::Result<Counted>
             counted.bytes.plain += INODE + plain_below(dir, name, DEEPEST)?;
             continue;
         }
-        let name: &std::ffi::OsStr = std::os::unix::ffi::OsStrExt::from_bytes(name.to_bytes());
+        let name = OsStr::from_bytes(name.to_bytes());
         let managed = is_managed(prefixes, name);
         let modified = Some(Stamp::of(stat.st_mtime, stat.st_mtime_nsec as i64));
         match name == LASTHOST {
