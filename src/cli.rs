@@ -64,16 +64,26 @@ pub(crate) fn command() -> clap::Command {
         .args(shown.cloned())
 }
 
-/// Parses, runs, and gives the exit code. A failure is one line on standard error.
+/// Parses, runs, and gives the exit code.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => return refuse("listindexfs", &error),
+    end("listindexfs", |args: Args| {
+        run(&args).map(|()| Exit::Success)
+    })
+}
+
+/// Runs what the command line says, and gives the exit code. A failure is one line on standard error.
+pub(crate) fn end<A: Parser>(
+    program: &str,
+    run: impl FnOnce(A) -> Result<Exit, Failure>,
+) -> ExitCode {
+    let done = match A::try_parse() {
+        Ok(args) => run(args),
+        Err(error) => refuse(program, &error),
     };
-    match run(&args) {
-        Ok(()) => Exit::Success.into(),
+    match done {
+        Ok(exit) => exit.into(),
         Err(failure) => {
-            complain("listindexfs", &failure);
+            complain(program, &failure);
             failure.exit.into()
         }
     }
@@ -126,21 +136,13 @@ pub(crate) fn absolute(what: &str, path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Help and version as clap prints them; of an error only what it says first, on one line.
-pub(crate) fn refuse(program: &str, error: &clap::Error) -> ExitCode {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    ) {
-        return match say(error.to_string().as_bytes()) {
-            Ok(()) => Exit::Success.into(),
-            Err(failure) => {
-                complain(program, &failure);
-                failure.exit.into()
-            }
-        };
+fn refuse(program: &str, error: &clap::Error) -> Result<Exit, Failure> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            say(error.to_string().as_bytes()).map(|()| Exit::Success)
+        }
+        _ => Err(Failure::usage(one_line(program, error))),
     }
-    complain(program, one_line(program, error));
-    Exit::Usage.into()
 }
 
 /// Writes all of it to standard output. Who reads, and has seen enough (`| head`), has been told.
@@ -257,5 +259,14 @@ mod tests {
         let error = Args::try_parse_from(line).expect_err("refused");
         let said = one_line("listindexfs", &error);
         assert_eq!(said, format!("{expected} (see listindexfs --help)"));
+    }
+
+    #[test]
+    fn what_was_written_cannot_move_the_cursor() {
+        let line = ["listindexfs", "/b", "/m", "\u{9b}2J"];
+        let error = Args::try_parse_from(line).expect_err("refused");
+        let refused = refuse("listindexfs", &error).expect_err("refused");
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.to_string().contains("\\u{9b}2J"), "{refused}");
     }
 }

@@ -27,7 +27,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use self::mounts::Served;
-use crate::cli::{self, refuse};
+use crate::cli;
 use crate::control::client;
 use crate::control::protocol::{self, Answer, Status};
 use crate::exit::{Exit, Failure};
@@ -104,19 +104,9 @@ enum Command {
     Completions(completions::Args),
 }
 
-/// Parses, runs, and gives the exit code. A failure is one line on standard error.
+/// Parses, runs, and gives the exit code.
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => return refuse("listindexctl", &error),
-    };
-    match run(args.command) {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            cli::complain("listindexctl", &failure);
-            failure.exit.into()
-        }
-    }
+    cli::end("listindexctl", |args: Args| run(args.command))
 }
 
 fn run(command: Command) -> Result<Exit, Failure> {
