@@ -7,9 +7,11 @@ use super::bounded;
 use super::mounts::{self, Served};
 use crate::control::protocol::Who;
 use crate::daemon::lock;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::options::Config;
 
+/// A longer name or path is nobody's, bytes: `PATH_MAX`.
+const LONGEST: usize = 4096;
 /// How long it may take to find out where a path leads.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
@@ -103,6 +105,10 @@ fn located_in(mounts: &[Served], path: &str) -> Result<usize, Failure> {
 
 fn in_one(roots: &[PathBuf], users: &[String]) -> Result<Users, Failure> {
     let who = |user: &String| {
+        if user.len() > LONGEST {
+            let line = format!("a name or path of {} bytes is nobody's", user.len());
+            return Err(Failure::new(Exit::NoUser, line));
+        }
         if !is_path(user) {
             return Ok((user.clone(), Who::Name(user.clone())));
         }
@@ -206,6 +212,15 @@ mod tests {
         assert_eq!(found.0[1].1, Who::Path("d0/bob".to_owned()));
         let refused = in_one(&roots(None, Path::new("/b")), &users).expect_err("elsewhere");
         assert_eq!(refused.to_string(), "/run/a/d0/bob is not below /b");
+    }
+
+    /// Before anything is asked: a request has no room for it.
+    #[test]
+    fn a_name_without_end_is_nobodys() {
+        for user in ["x".repeat(70_000), "/run/a/".repeat(10_000)] {
+            let refused = in_one(&["/run/a".into()], &[user]).expect_err("too long");
+            assert_eq!(refused.exit, Exit::NoUser);
+        }
     }
 
     #[test]
