@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::printable::misleads;
+
 /// A user, as the layout tells it: the full name, the name with its case folded, or the local part.
 ///
 /// Only [`Layout`](super::Layout) makes one, and only when the name expands to the very path it was found in, which is kept
@@ -39,7 +41,7 @@ impl fmt::Display for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.as_bytes().utf8_chunks() {
             for c in chunk.valid().chars() {
-                if c.is_control() || c == '\\' {
+                if misleads(c) || c == '\\' {
                     write!(f, "{}", c.escape_default())?
                 } else {
                     write!(f, "{c}")?
