@@ -86,6 +86,12 @@ pub fn is_path(user: &str) -> bool {
     user.contains('/')
 }
 
+/// Nobody of this name, or of these names.
+pub fn not_known(named: &str) -> Failure {
+    let line = format!("not known here: {named}: no such directory, or none that layout= makes");
+    Failure::new(Exit::NoUser, line)
+}
+
 fn roots(point: Option<&Path>, backing: &Path) -> Vec<PathBuf> {
     let both = point.into_iter().chain([backing]);
     both.map(Path::to_owned).collect()

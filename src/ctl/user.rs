@@ -53,18 +53,12 @@ pub fn run(args: &Args) -> Result<Exit, Failure> {
     };
     let worker = Worker::of(backing, point.as_deref());
     let about = match worker.answer(&Command::User { who: who.clone() })? {
-        Answer::User(about) => about.ok_or_else(|| not_known(&args.user))?,
+        Answer::User(about) => about.ok_or_else(|| place::not_known(&args.user))?,
         _ => return Err(worker.confused()),
     };
     let report = Report::new(backing, point.as_deref(), *about);
     let lines = report.lines(&Look::of_stdout(), Stamp::now());
     print(&lines, &report, args.json)
-}
-
-/// Nobody of this name, or of these names.
-pub fn not_known(named: &str) -> Failure {
-    let line = format!("not known here: {named}: no such directory, or none that layout= makes");
-    Failure::new(Exit::NoUser, line)
 }
 
 impl Report {

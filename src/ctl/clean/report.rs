@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use crate::control::protocol::{Named, Outcome, Step, Who};
 use crate::ctl::look;
-use crate::ctl::place::{Place, Users};
-use crate::ctl::user::not_known;
+use crate::ctl::place::{Place, Users, not_known};
 use crate::exit::{Exit, Failure};
 use crate::printable::clean;
 
