@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -58,7 +58,7 @@ pub struct Proc;
 
 impl Processes for Proc {
     fn birth(&self, pid: u32) -> io::Result<Option<u64>> {
-        match *HAS_PIDFS {
+        match has_pidfs()? {
             true => inode(pid),
             false => start_time(pid),
         }
@@ -112,16 +112,26 @@ pub fn program(of: Process) -> Option<String> {
 
 /// `f_type` of pidfs (linux/magic.h).
 const PIDFS_MAGIC: u64 = 0x5049_4446;
-/// A pidfd of a thread, which a caller may be: its id is what FUSE tells (linux/pidfd.h, Linux 6.9).
-const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(0o200);
+/// A pidfd of a thread, which a caller may be: its id is what FUSE tells (Linux 6.9).
+const PIDFD_THREAD: PidfdFlags = PidfdFlags::from_bits_retain(libc::PIDFD_THREAD);
 
 /// Whether pidfds are files of pidfs, whose inode numbers are never given twice: from Linux 6.9 on, where they have 64 bits.
 /// That number costs a third of what `/proc/PID/stat` does, which the kernel writes anew for every reader.
-static HAS_PIDFS: LazyLock<bool> = LazyLock::new(|| {
+///
+/// It is the same for every worker, as births are handed from one to the next: a want of descriptors tells nothing.
+fn has_pidfs() -> io::Result<bool> {
+    static HAS_PIDFS: OnceLock<bool> = OnceLock::new();
+    if let Some(has) = HAS_PIDFS.get() {
+        return Ok(*has);
+    }
     let pidfd = pidfd_open(rustix::process::getpid(), PIDFD_THREAD);
-    let fs = pidfd.and_then(rustix::fs::fstatfs);
-    cfg!(target_pointer_width = "64") && fs.is_ok_and(|fs| fs.f_type as u64 == PIDFS_MAGIC)
-});
+    let has = match pidfd.and_then(rustix::fs::fstatfs) {
+        Ok(fs) => cfg!(target_pointer_width = "64") && fs.f_type as u64 == PIDFS_MAGIC,
+        Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => false,
+        Err(e) => return Err(e.into()),
+    };
+    Ok(*HAS_PIDFS.get_or_init(|| has))
+}
 
 /// The inode number of its pidfd. One that waits for its parent to hear of it has exited.
 fn inode(pid: u32) -> io::Result<Option<u64>> {
@@ -234,7 +244,7 @@ mod tests {
 
     fn ways() -> Vec<(&'static str, Birth)> {
         let mut ways: Vec<(_, Birth)> = vec![("stat", start_time)];
-        match *HAS_PIDFS {
+        match has_pidfs().unwrap() {
             true => ways.push(("pidfs", inode)),
             false => eprintln!("without pidfs: not tested"),
         }
