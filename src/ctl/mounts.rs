@@ -10,6 +10,7 @@ use super::bounded::{self, Asked};
 use crate::daemon::{lock, mount::is_ours};
 use crate::exit::Failure;
 use crate::mountinfo;
+use crate::user::process::{Proc, Processes};
 
 /// How long a mount may take to show that it lives.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -141,11 +142,9 @@ pub fn why_silent(mount: &Served, error: &io::Error) -> String {
     }
 }
 
-/// Whether there is such a process that has not exited.
+/// Whether there is such a process that has not exited, as far as that can be told.
 fn lives(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ")
-        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    matches!(Proc.birth(pid), Ok(Some(_)))
 }
 
 #[cfg(test)]
