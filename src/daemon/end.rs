@@ -66,20 +66,8 @@ impl Watch<'_> {
 
     /// Nobody uses the mount any more, by himself or since it was taken from him.
     fn has_users_gone(&self) -> bool {
-        let (place, dev_fuse) = (self.place(), self.supervisor.dev_fuse());
-        if is_unmounted(dev_fuse) {
-            return true;
-        }
-        match self.mount.break_off(dev_fuse) {
-            Ok(()) => {
-                log::warn!("{place} still has files open: ending without their users");
-                true
-            }
-            Err(error) => {
-                log::error!("cannot break off the mount on {place}: {error}");
-                false
-            }
-        }
+        let dev_fuse = self.supervisor.dev_fuse();
+        is_unmounted(dev_fuse) || self.mount.take_from_users(dev_fuse)
     }
 
     /// Ends without waiting any longer: `Standing`'s Drop takes away what still stands.

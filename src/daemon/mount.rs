@@ -1,7 +1,6 @@
 //! mount(2) and umount(2) of our one mount.
 
 use std::ffi::CString;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -10,7 +9,7 @@ use rustix::mount::UnmountFlags;
 
 use super::mountinfo::{self, Ours};
 use crate::exit::Failure;
-use crate::fuse::break_off;
+use crate::fuse::take_from_users;
 use crate::options::Config;
 
 /// The type shown in `/proc/mounts`. fuser's own mount(2) would lose what is behind the dot.
@@ -103,12 +102,9 @@ impl Mount {
         }
     }
 
-    /// Takes it away from its users where it has been detached, which [`Self::tear_away`] cannot.
-    ///
-    /// # Errors
-    /// As [`break_off`].
-    pub fn break_off(&self, dev_fuse: &OwnedFd) -> io::Result<()> {
-        break_off(dev_fuse, &self.ours.device)
+    /// Takes it away from its users where it has been detached, which [`Self::tear_away`] cannot. Tells whether it has none any more.
+    pub fn take_from_users(&self, dev_fuse: &OwnedFd) -> bool {
+        take_from_users(dev_fuse, &self.ours.device, self.path.display())
     }
 
     fn unmount(&self, flags: UnmountFlags) -> Result<(), Errno> {

@@ -3,6 +3,7 @@
 //! `umount2(2)` does that to a mount that stands; one that has been detached it does not reach. FUSE's control file system does. It
 //! is mounted for this alone and where nobody sees it, since not every host has it in `/sys`.
 
+use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -14,11 +15,19 @@ use super::is_unmounted;
 /// The file system's name.
 const CONTROL: &str = "fusectl";
 
-/// Breaks the connection of `dev_fuse` off, unless its mount has ended by itself. `device` is the mount's number, `major:minor`.
-///
-/// # Errors
-/// As `fsopen(2)`, `fsmount(2)`, `open(2)`: `EPERM` where that is not allowed.
-pub fn break_off(dev_fuse: &OwnedFd, device: &str) -> io::Result<()> {
+/// Takes the mount of `dev_fuse` away from those who still use it, and says so. `device` is its number, `major:minor`. Tells whether
+/// nobody uses it any more.
+pub fn take_from_users(dev_fuse: &OwnedFd, device: &str, place: impl Display) -> bool {
+    let broken_off = break_off(dev_fuse, device);
+    match &broken_off {
+        Ok(()) => log::warn!("{place} still has files open: ending without their users"),
+        Err(error) => log::error!("cannot break off the mount on {place}: {error}"),
+    }
+    broken_off.is_ok()
+}
+
+/// Breaks the connection off, unless its mount has ended by itself.
+fn break_off(dev_fuse: &OwnedFd, device: &str) -> io::Result<()> {
     let number = number(device).ok_or(io::ErrorKind::InvalidInput)?;
     let control = fsopen(CONTROL, FsOpenFlags::FSOPEN_CLOEXEC)?;
     fsconfig_create(control.as_fd())?;

@@ -21,7 +21,7 @@ use fuser::{
 };
 use rustix::fs::OFlags;
 
-pub use self::abort::break_off;
+pub use self::abort::take_from_users;
 use self::op::Op;
 use self::reply::{Replied, Runner};
 pub use self::server::{Server, is_unmounted};

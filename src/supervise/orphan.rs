@@ -13,7 +13,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::fuse::break_off;
+use crate::fuse::take_from_users;
 use crate::mountinfo;
 use crate::options::Config;
 use crate::unmount;
@@ -88,17 +88,11 @@ impl Orphan {
         };
         match unmount::in_order(mountpoint, USERS_WITHIN, || false) {
             Ok(unmount::Users::None) => log::info!("unmounted {place}"),
-            Ok(unmount::Users::Some) => self.end_without_users(&mount.device),
+            // What they have changed is still told to other hosts; what they change later nobody would tell.
+            Ok(unmount::Users::Some) => {
+                take_from_users(&self.dev_fuse, &mount.device, place);
+            }
             Err(error) => log::error!("cannot unmount {place}: {error}"),
-        }
-    }
-
-    /// What they have changed is still told to other hosts; what they change later nobody would tell.
-    fn end_without_users(&self, device: &str) {
-        let place = self.config.mountpoint.display();
-        match break_off(&self.dev_fuse, device) {
-            Ok(()) => log::warn!("{place} still has files open: ending without their users"),
-            Err(error) => log::error!("cannot break off the mount on {place}: {error}"),
         }
     }
 }
