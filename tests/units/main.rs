@@ -198,6 +198,33 @@ fn stopped_in_order_all_is_gone_and_without_the_mount_dovecot_does_not_run() {
     assert_ne!(host.guest.property(DOVECOT_UNIT, "ActiveState"), "active");
 }
 
+/// What takes the mount from him is allowed to the unit.
+#[test]
+fn it_stops_though_somebody_outside_keeps_a_file_open() {
+    let Some(host) = Host::new() else { return };
+    let log = "$(find /run/listindex -name dovecot.list.index.log)";
+    let hold = format!("exec 3<{log} && exec sleep infinity");
+    let holder = ["--quiet", "--unit=holder", "sh", "-c", &hold];
+    host.guest.run(&[&["systemd-run"], &holder[..]].concat());
+    let holds = format!("/proc/{}/fd/3", host.guest.main_pid("holder.service"));
+    eventually("he has it open", || {
+        let file = host.guest.try_run(&["readlink", &holds])?;
+        file.starts_with("/run/listindex/").then_some(())
+    });
+    host.guest.run(&["systemctl", "stop", UNIT]);
+    assert_eq!(host.guest.property(UNIT, "Result"), "success");
+    assert_eq!(host.guest.property("holder.service", "SubState"), "running");
+    let journal = host.guest.journal();
+    for (word, said) in [
+        ("ending without their users", true),
+        ("cannot break off", false),
+    ] {
+        assert_eq!(journal.contains(word), said, "{word}\n{journal}");
+    }
+    let mounts = host.guest.run(&["cat", "/proc/mounts"]);
+    assert!(!mounts.contains(" fuse.listindexfs "), "{mounts}");
+}
+
 #[test]
 fn a_mount_that_fails_is_tried_again_and_dovecot_comes_with_it() {
     let Some(host) = Host::new() else { return };
