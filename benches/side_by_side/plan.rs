@@ -62,8 +62,8 @@ impl Plan {
             only: cli.only,
             ops_rounds: 9,
             ops_time: Duration::from_millis(120),
-            imap_rounds: 60,
-            imap_time: Duration::from_millis(250),
+            imap_rounds: 240,
+            imap_time: Duration::from_millis(60),
             counted_sessions: 100,
             kills: 200,
         };
