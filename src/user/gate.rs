@@ -19,6 +19,7 @@ use super::history::History;
 use super::housekeeper::Housekeeper;
 use super::passing::Passing;
 use super::process::{Caller, Process, Processes};
+use super::records::Records;
 use super::room::Room;
 use super::state::{Inner, UserState};
 use super::steps::OnStep;
@@ -59,6 +60,7 @@ pub struct Gate {
     pub(super) pools: Pools,
     pub(super) history: History,
     pub(super) flaps: Flaps,
+    pub(super) records: Records,
     /// One for each question of an operator's that a server has not answered yet, besides our own.
     pub(super) questions: Arc<()>,
     housekeeper: Housekeeper,
@@ -128,6 +130,7 @@ impl Gate {
             pools: Pools::new(Arc::clone(&stats)),
             history: History::default(),
             flaps: Flaps::default(),
+            records: Records::default(),
             questions: Arc::default(),
             spared_threads,
             userdb,

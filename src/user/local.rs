@@ -1,5 +1,6 @@
 //! The user's files in the backing: the record, and the purge of what is managed.
 
+use std::convert::Infallible;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,11 +16,12 @@ use rustix::path::Arg;
 
 use super::gate::Gate;
 use super::record::{HAUNTED, Kept, Record};
+use super::records::{Read as Known, identity};
 use super::state::UserState;
 use crate::index::dir::is_managed;
 use crate::index::lasthost::{Instance, LASTHOST, MAX_LEN, USUAL_LEN};
-use crate::store::TMP_DIR;
 use crate::store::usage::Stamp;
+use crate::store::{Node, TMP_DIR};
 use crate::template::User;
 
 /// How old the time of a user's last access in his record may be.
@@ -42,28 +44,65 @@ pub(super) fn dir_of(gate: &Gate, user: &User) -> io::Result<Option<OwnedFd>> {
 
 /// What we last accepted of the user, or word of his ghosts, as he is here now: that is noted.
 pub fn read_as_used(gate: &Gate, state: &UserState) -> io::Result<Kept> {
+    if let Some(known) = gate.records.get(&state.user) {
+        come(gate, state, known.dir);
+        if let Some(stat) = known.still(&gate.store)? {
+            touch(gate.store.dir(known.dir)?.as_ref(), &stat)?;
+            return Ok(Kept::Record(known.record.clone()));
+        }
+    }
     let Some(dir) = dir_of(gate, &state.user)? else {
         return Ok(Kept::Nothing);
     };
-    let find = || gate.store.node_of(&dir);
-    let node = gate.store.leaving().look(find, |node| *node)?;
-    state.lies_in(node);
-    let now = Stamp::now();
-    let last = gate.store.usage().used(node, now);
-    let kept = read_in(&dir, gate.instance)?;
-    // The record's time is all that a later worker has. It is not written at every login.
-    if matches!(kept, Kept::Record(_)) && last.is_none_or(|last| last < now.before(TOUCH)) {
-        let now = Timestamps {
-            last_access: NOW,
-            last_modification: NOW,
+    let node = gate.store.node_of(&dir)?;
+    come(gate, state, node);
+    let Some(file) = open_in(&dir)? else {
+        return Ok(Kept::Nothing);
+    };
+    let stat = rustix::fs::fstat(&file)?;
+    let kept = parse(file, gate.instance)?;
+    if let Kept::Record(record) = &kept {
+        let read = Known {
+            dir: node,
+            identity: identity(&stat),
+            record: record.clone(),
         };
-        rustix::fs::utimensat(&dir, LASTHOST, &now, AtFlags::SYMLINK_NOFOLLOW)?;
+        gate.records.keep(&state.user, read);
+        touch(&dir, &stat)?;
     }
     Ok(kept)
 }
 
+/// The user is here: his directory stays, and was used now.
+fn come(gate: &Gate, state: &UserState, dir: Node) {
+    let Ok(()) = gate
+        .store
+        .leaving()
+        .look(|| Ok::<_, Infallible>(()), |()| dir);
+    state.lies_in(dir);
+    gate.store.usage().used(dir, Stamp::now());
+}
+
+/// The record's time is all that a later worker has of the user's last access. It is not written at every login.
+fn touch(dir: impl AsFd, record: &Stat) -> io::Result<()> {
+    let last = Stamp::of(record.st_mtime, record.st_mtime_nsec as i64);
+    if last < Stamp::now().before(TOUCH) {
+        let now = Timestamps {
+            last_access: NOW,
+            last_modification: NOW,
+        };
+        rustix::fs::utimensat(dir, LASTHOST, &now, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    Ok(())
+}
+
 /// What we last accepted of the user, or word of his ghosts.
 pub fn read(gate: &Gate, user: &User) -> io::Result<Kept> {
+    if let Some(known) = gate.records.get(user) {
+        if known.still(&gate.store)?.is_some() {
+            return Ok(Kept::Record(known.record.clone()));
+        }
+    }
     match dir_of(gate, user)? {
         Some(dir) => read_in(&dir, gate.instance),
         None => Ok(Kept::Nothing),
@@ -72,12 +111,20 @@ pub fn read(gate: &Gate, user: &User) -> io::Result<Kept> {
 
 /// The same in an open directory, for this mount.
 pub fn read_in(dir: &OwnedFd, ours: Instance) -> io::Result<Kept> {
+    let file = open_in(dir)?;
+    file.map_or(Ok(Kept::Nothing), |file| parse(file, ours))
+}
+
+fn open_in(dir: &OwnedFd) -> io::Result<Option<File>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = match rustix::fs::openat(dir, LASTHOST, flags, Mode::empty()) {
-        Ok(file) => File::from(file),
-        Err(Errno::NOENT) => return Ok(Kept::Nothing),
-        Err(e) => return Err(e.into()),
-    };
+    match rustix::fs::openat(dir, LASTHOST, flags, Mode::empty()) {
+        Ok(file) => Ok(Some(file.into())),
+        Err(Errno::NOENT) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn parse(mut file: File, ours: Instance) -> io::Result<Kept> {
     let mut text = [0; USUAL_LEN];
     let len = file.read(&mut text)?;
     if len < text.len() {

@@ -26,6 +26,7 @@ mod passing;
 pub mod process;
 mod pull;
 pub mod record;
+mod records;
 mod room;
 mod server;
 pub mod state;
