@@ -5,6 +5,7 @@ mod between;
 mod notify;
 mod op;
 mod prune;
+mod readers;
 mod reply;
 mod server;
 mod session;

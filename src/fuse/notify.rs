@@ -9,18 +9,29 @@ use std::sync::{Arc, OnceLock};
 use fuser::{INodeNo, Notifier};
 
 use super::prune::Gone;
+use super::readers::Readers;
 use crate::store::Node;
 use crate::user::Kernel;
 
 /// Sends invalidations, once there is a session to send them through.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Invalidator {
+    readers: Arc<Readers>,
     notifier: Arc<OnceLock<Notifier>>,
     /// What is left to be given back is not waited for.
     pub gone: Gone,
 }
 
 impl Invalidator {
+    /// There is no session yet; it will have these readers.
+    pub fn new(readers: Arc<Readers>) -> Self {
+        Invalidator {
+            readers,
+            notifier: Arc::default(),
+            gone: Gone::default(),
+        }
+    }
+
     /// From now on there is a session.
     pub fn attach(&self, notifier: Notifier) {
         // Attached once, by the one session.
@@ -39,5 +50,9 @@ impl Kernel for Invalidator {
             // ENOENT: the kernel does not know the node; ENODEV: the mount has ended.
             log::debug!("invalidation of node {:x}: {e}", node.0);
         }
+    }
+
+    fn step_aside(&self) {
+        self.readers.step_aside();
     }
 }

@@ -13,6 +13,7 @@ use fuser::{
 use rustix::fs::StatVfs;
 
 use super::op::Op;
+use super::readers::Readers;
 use super::session::RESENT;
 use crate::fs::error::{FsError, Result, Stop};
 use crate::fs::{Call, Core, FOREVER, Found, Handle, RestOfListing};
@@ -35,6 +36,7 @@ pub trait Replied<T>: Send + 'static {
 /// Runs operations of the core.
 pub struct Runner {
     core: Arc<Core>,
+    readers: Arc<Readers>,
     limit: Arc<LogLimit>,
     /// Whether the next worker is to know which files have been opened for somebody who has heard of it.
     notes_answers: bool,
@@ -52,10 +54,11 @@ struct Running<O, R> {
 }
 
 impl Runner {
-    /// A runner for one core. `notes_answers`: what it answers goes to the kernel itself.
-    pub fn new(core: Arc<Core>, notes_answers: bool) -> Self {
+    /// A runner for one core, on the threads of `readers`. `notes_answers`: what it answers goes to the kernel itself.
+    pub(super) fn new(core: Arc<Core>, readers: Arc<Readers>, notes_answers: bool) -> Self {
         Runner {
             core,
+            readers,
             limit: Arc::default(),
             notes_answers,
         }
@@ -72,6 +75,7 @@ impl Runner {
         O: Fn(&Core, &Call) -> Result<T> + Send + 'static,
         R: Replied<T>,
     {
+        let _turn = self.readers.turn();
         self.core.gate().stats().count(kind.cell());
         Running {
             kind,
@@ -93,6 +97,7 @@ impl Runner {
         op: impl Fn(&Core, &Call) -> Result<T>,
         reply: R,
     ) {
+        let _turn = self.readers.turn();
         self.core.gate().stats().count(kind.cell());
         let (call, name) = (call(req), kind.word());
         let tried = self.core.dare(&call);

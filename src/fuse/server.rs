@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::notify::Invalidator;
 use super::prune::Pruner;
+use super::readers::Readers;
 use super::reply::Runner;
 use super::{Adapter, between, session};
 use crate::answer;
@@ -43,6 +44,7 @@ const LAST_FENCES: Duration = Duration::from_secs(10);
 pub struct Server {
     session: Session<Adapter>,
     core: Arc<Core>,
+    readers: Arc<Readers>,
     dev_fuse: OwnedFd,
     /// Where it is asked to clean; it goes with this.
     _socket: Option<Socket>,
@@ -77,7 +79,8 @@ impl Server {
             .with_context(|| format!("failed to open the backing {}", config.backing.display()))?;
         store.keep_numbers_small();
         let store = Arc::new(store);
-        let invalidator = Invalidator::default();
+        let readers = Readers::new(session_config().n_threads.unwrap_or(1));
+        let invalidator = Invalidator::new(Arc::clone(&readers));
         let parts = Parts {
             config: Arc::clone(&config),
             store: Arc::clone(&store),
@@ -106,7 +109,7 @@ impl Server {
             session::resend(dev_fuse.as_fd()).context("failed to ask for what was not answered")?;
         let core = Arc::new(core);
         let adapter = Adapter {
-            run: Runner::new(Arc::clone(&core), resends),
+            run: Runner::new(Arc::clone(&core), Arc::clone(&readers), resends),
         };
         let session = match resends {
             true => session::go_on(adapter, &dev_fuse).map_err(Into::into),
@@ -114,10 +117,15 @@ impl Server {
         };
         let session = session.context("failed to begin a session")?;
         invalidator.attach(session.notifier());
+        let requests = session.as_fd().try_clone_to_owned()?;
+        readers
+            .watch(requests)
+            .context("failed to start the readers' watch")?;
         Ok(Server {
             session,
             _socket: answer::listen(&config, &store, &gate),
             core,
+            readers,
             dev_fuse,
         })
     }
@@ -133,7 +141,7 @@ impl Server {
             core.gate().journal().note(&Entry::Survived);
         };
         let gate = self.core.gate();
-        let (outcome, at) = ended(self.session, &self.dev_fuse, lives)?;
+        let (outcome, at) = ended(self.session, &self.readers, &self.dev_fuse, lives)?;
         // Where only this worker ends, the next goes on with what is due.
         let last = is_unmounted(&self.dev_fuse);
         if last && !gate.end(LAST_FENCES.saturating_sub(at.elapsed())) {
@@ -151,15 +159,16 @@ impl Server {
 /// `lives` is called once the worker has lived a while with what was resent to it.
 fn ended(
     session: Session<Adapter>,
+    readers: &Readers,
     dev_fuse: &OwnedFd,
     lives: impl FnOnce(),
 ) -> std::io::Result<(std::io::Result<()>, Instant)> {
     let mut lives = Some(lives);
     let (ends, ended) = mpsc::channel();
-    let readers = move || {
+    let run = move || {
         let _ = ends.send(session.run()); // fails when nobody waits any more
     };
-    Builder::new().name("readers".to_owned()).spawn(readers)?;
+    Builder::new().name("readers".to_owned()).spawn(run)?;
     while !is_unmounted(dev_fuse) {
         match ended.recv_timeout(MOUNT_PERIOD) {
             Err(RecvTimeoutError::Timeout) => {
@@ -170,6 +179,7 @@ fn ended(
             outcome => return Ok((outcome.unwrap_or(Ok(())), Instant::now())), // a panic has been logged
         }
     }
+    readers.end();
     let at = Instant::now();
     let outcome = ended.recv_timeout(LAST_ANSWERS).unwrap_or(Ok(()));
     Ok((outcome, at))

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -20,6 +20,10 @@ const IDLE: Duration = Duration::from_secs(10);
 /// told, the NFS client (from Linux 6.0 on) asks ACCESS of each name on the way to INDEX again, and a login waits for that.
 const LONG_IDLE: Duration = Duration::from_secs(15 * 60);
 const FIRST_MOUNTS: usize = 16;
+/// A job that takes less is not worth another thread, nanoseconds.
+const QUICK: u64 = 200_000;
+/// What a job is taken to take until it is known, and at most.
+const SLOW: u64 = 4 * QUICK;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -46,6 +50,8 @@ pub struct Pool {
     work: Condvar,
     /// A job runs on the thread of who brought it.
     here: AtomicBool,
+    /// How long a job takes of late, nanoseconds.
+    usual: AtomicU64,
     /// Somebody was refused because the server did not answer, and it has not answered since.
     silent: AtomicBool,
 }
@@ -86,9 +92,19 @@ impl Pools {
     }
 
     /// Runs `job` on this very thread, which spares waking another, or like [`Pool::run`]. A mount may hold
-    /// up one thread in this way, and all mounts together as many as can be `spared`.
-    pub fn run_here(&self, spared: usize, pool: &Arc<Pool>, job: impl FnOnce() + Send + 'static) {
+    /// up one thread in this way, and all mounts together as many as can be `spared`. Where that may take long
+    /// the thread is to `step_aside` first.
+    pub fn run_here(
+        &self,
+        spared: usize,
+        pool: &Arc<Pool>,
+        step_aside: impl FnOnce(),
+        job: impl FnOnce() + Send + 'static,
+    ) {
         if let Some(_here) = Here::begin(&self.here, spared, pool) {
+            if !pool.is_quick() {
+                step_aside();
+            }
             return pool.work(job);
         }
         pool.run(job);
@@ -154,6 +170,7 @@ impl Pools {
             queue: Mutex::default(),
             work: Condvar::new(),
             here: AtomicBool::new(false),
+            usual: AtomicU64::new(SLOW),
             silent: AtomicBool::new(false),
         });
         pools.insert(mount, Arc::clone(&pool));
@@ -210,8 +227,26 @@ impl Pool {
 
     fn work(&self, job: impl FnOnce()) {
         self.count(Field::Busy);
+        let began = Instant::now();
         run(job);
+        self.took(began.elapsed());
         self.discount(Field::Busy);
+    }
+
+    /// A job has taken so long. The median is approached by eighths: on a busy host some wait for their processor. Of two that end
+    /// at a time one may not count.
+    fn took(&self, time: Duration) {
+        let usual = self.usual.load(Ordering::Relaxed);
+        let now = match time > Duration::from_nanos(usual) {
+            true => usual + usual / 8,
+            false => (usual - usual / 8).max(QUICK / 2),
+        };
+        self.usual.store(now.min(SLOW), Ordering::Relaxed);
+    }
+
+    /// Whether a job is done sooner than another thread is there to do it.
+    fn is_quick(&self) -> bool {
+        self.usual.load(Ordering::Relaxed) < QUICK
     }
 
     /// Runs `job` on a thread of the pool, as soon as one is free.
@@ -340,6 +375,23 @@ mod tests {
         assert!(pools.pools.lock().len() <= MOST + 2);
         assert!(Arc::ptr_eq(&used, &pools.of("/used".into())));
         assert!(pools.is_silent(Path::new("/silent")));
+    }
+
+    #[test]
+    fn who_runs_what_takes_long_steps_aside() {
+        let pools = Pools::default();
+        let pool = pools.of("/nfs".into());
+        let steps_aside = |takes: Duration| {
+            let aside = AtomicBool::new(false);
+            let step_aside = || aside.store(true, Ordering::Relaxed);
+            pools.run_here(1, &pool, step_aside, move || std::thread::sleep(takes));
+            aside.into_inner()
+        };
+        assert!(steps_aside(Duration::ZERO), "until it is known");
+        while steps_aside(Duration::ZERO) {}
+        pool.took(Duration::from_secs(1));
+        assert!(!steps_aside(Duration::ZERO), "once is nothing");
+        while !steps_aside(Duration::from_millis(1)) {}
     }
 
     #[test]

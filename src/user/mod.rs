@@ -36,8 +36,11 @@ mod users;
 
 use crate::store::Node;
 
-/// Tells the kernel what it has cached in vain.
+/// The side of the kernel, which asks and caches.
 pub trait Kernel: Send + Sync {
     /// The file was removed behind the kernel's back. Must not wait.
     fn gone(&self, node: Node);
+
+    /// This thread, on which the kernel asked something, may wait for a server: others are to hear what it asks next.
+    fn step_aside(&self) {}
 }

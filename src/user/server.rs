@@ -90,7 +90,10 @@ impl Gate {
         let (gate, spared) = (Arc::clone(&self), self.spared_threads());
         let run = move || gate.run_next(&state);
         match here {
-            true => self.pools.run_here(spared, &pool, run),
+            true => {
+                let step_aside = || self.kernel.step_aside();
+                self.pools.run_here(spared, &pool, step_aside, run);
+            }
             false => pool.run(run),
         }
     }
