@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use listindexfs::fs::error::{Result, Stop};
 use listindexfs::fs::{Call, Core, Handle};
-use listindexfs::index::lasthost::Instance;
+use listindexfs::index::lasthost::{Instance, LASTHOST};
 use listindexfs::journal::Snapshot;
 use listindexfs::options::Config;
 use listindexfs::store::usage::Stamp;
@@ -290,6 +290,12 @@ impl Host {
     fn path_of(&self, end: &str) -> PathBuf {
         let log = local_log(self.backing.path()).unwrap();
         log.with_file_name(format!("dovecot.list.index{end}"))
+    }
+
+    /// Where the record is.
+    pub fn record(&self) -> PathBuf {
+        let log = local_log(self.backing.path()).unwrap();
+        log.with_file_name(LASTHOST)
     }
 
     /// What lies here is counted.

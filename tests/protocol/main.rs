@@ -9,6 +9,7 @@ mod host;
 mod world;
 
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -494,6 +495,36 @@ fn who_comes_back_while_the_pass_looks_keeps_what_he_has() {
     assert_eq!(gate.compare(&suspect).unwrap(), Compared::Busy);
     assert!(world.local_content(0).is_some());
     world.everybody_goes_and_list_indexes_are_used_again();
+}
+
+/// What was read of a record is remembered, and yet nothing but the file counts.
+#[test]
+fn a_record_that_has_gone_or_is_another_is_not_believed() {
+    type Spoil = fn(&Path);
+    let spoil: [Spoil; 3] = [
+        |record| std::fs::remove_file(record).unwrap(),
+        |record| std::fs::write(record, "haunted\n").unwrap(),
+        |record| {
+            let text = std::fs::read_to_string(record).unwrap();
+            std::fs::write(record, text.replace("lasthost ", "lasthost 1")).unwrap();
+        },
+    ];
+    for spoil in spoil {
+        let mut world = World::new(Rules::LINGERING);
+        let session = |world: &mut World| {
+            for act in [Act::Login(0), Act::Logout(0)] {
+                world.act(act);
+            }
+        };
+        session(&mut world);
+        session(&mut world);
+        world.host(0).leave(".mark", "");
+        session(&mut world);
+        assert!(world.host(0).has(".mark"), "it is purged");
+        spoil(&world.host(0).record());
+        session(&mut world);
+        assert!(!world.host(0).has(".mark"), "it is believed");
+    }
 }
 
 /// The clock is set back: he was here later than now.
