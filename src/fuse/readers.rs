@@ -1,20 +1,22 @@
 //! No more threads wait for requests than are needed, which mostly is one.
 //!
-//! The kernel wakes the thread that has waited longest, whose memory the caches have long lost. So a thread that has served a
-//! request rests in its callback while another waits for the next one, and is called when nobody does and a request is there.
+//! The kernel wakes the thread that has waited longest, whose memory the caches have long lost. So a thread that is not needed
+//! rests, in the callback of the last request it served, and is called when a request is there and nobody waits for it.
 
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::Builder;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How often it is looked whether a request is there that nobody reads.
 const PERIOD: Duration = Duration::from_millis(10);
+/// A thread is not needed while somebody has waited as long as this for a request.
+const SPARE: Duration = Duration::from_millis(1);
 /// After so many looks without any request nobody looks until the next one.
 const QUIET: u32 = 100;
 
@@ -32,6 +34,8 @@ pub(super) struct Readers {
 struct State {
     /// How many wait for a request, or are on their way there.
     waiting: usize,
+    /// Since when anybody does.
+    since: Instant,
     /// How many rest, and how many of them have been called.
     resting: usize,
     called: usize,
@@ -53,11 +57,22 @@ thread_local! {
     static SEAT: RefCell<Option<Seat>> = const { RefCell::new(None) };
 }
 
+impl State {
+    /// One more waits for a request.
+    fn wait(&mut self) {
+        if self.waiting == 0 {
+            self.since = Instant::now();
+        }
+        self.waiting += 1;
+    }
+}
+
 impl Readers {
     /// So many threads, all of which wait for their first request.
     pub(super) fn new(threads: usize) -> Arc<Self> {
         let state = State {
             waiting: threads,
+            since: Instant::now(),
             resting: 0,
             called: 0,
             requests: 0,
@@ -100,24 +115,26 @@ impl Readers {
     fn call(&self, state: &mut State) {
         if state.waiting == 0 && state.called < state.resting {
             state.called += 1;
-            state.waiting += 1;
+            state.wait();
             self.call.notify_one();
         }
     }
 
+    /// The thread that calls this has served a request.
     fn done(&self) {
         let mut state = self.state.lock();
-        if state.waiting > 0 && !state.ended {
-            state.resting += 1;
-            self.call
-                .wait_while(&mut state, |state| state.called == 0 && !state.ended);
-            state.resting -= 1;
-            if state.called > 0 {
-                state.called -= 1;
-                return; // who called has counted it
-            }
+        if state.waiting == 0 || state.since.elapsed() < SPARE || state.ended {
+            return state.wait();
         }
-        state.waiting += 1;
+        state.resting += 1;
+        self.call
+            .wait_while(&mut state, |state| state.called == 0 && !state.ended);
+        state.resting -= 1;
+        match state.called {
+            0 => state.wait(),
+            // Who called has counted it.
+            _ => state.called -= 1,
+        }
     }
 
     /// Looks after them: who serves may be held up where nobody foresaw it, or may not keep up. `requests` is what they read.
