@@ -14,11 +14,11 @@ use parking_lot::{Condvar, Mutex};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// How often it is looked whether a request is there that nobody reads.
-const PERIOD: Duration = Duration::from_millis(10);
+const PERIOD: Duration = Duration::from_millis(25);
 /// A thread is not needed while somebody has waited as long as this for a request.
 const SPARE: Duration = Duration::from_millis(1);
 /// After so many looks without any request nobody looks until the next one.
-const QUIET: u32 = 100;
+const QUIET: u32 = 40;
 
 /// The threads that read requests.
 #[derive(Debug)]
