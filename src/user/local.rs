@@ -1,6 +1,5 @@
 //! The user's files in the backing: the record, and the purge of what is managed.
 
-use std::convert::Infallible;
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -16,7 +15,7 @@ use rustix::path::Arg;
 
 use super::gate::Gate;
 use super::record::{HAUNTED, Kept, Record};
-use super::records::{Read as Known, identity};
+use super::records::{Remembered, identity};
 use super::state::UserState;
 use crate::index::dir::is_managed;
 use crate::index::lasthost::{Instance, LASTHOST, MAX_LEN, USUAL_LEN};
@@ -44,25 +43,27 @@ pub(super) fn dir_of(gate: &Gate, user: &User) -> io::Result<Option<OwnedFd>> {
 
 /// What we last accepted of the user, or word of his ghosts, as he is here now: that is noted.
 pub fn read_as_used(gate: &Gate, state: &UserState) -> io::Result<Kept> {
+    let leaving = gate.store.leaving();
     if let Some(known) = gate.records.get(&state.user) {
-        come(gate, state, known.dir);
-        if let Some(stat) = known.still(&gate.store)? {
-            touch(gate.store.dir(known.dir)?.as_ref(), &stat)?;
+        let still = || known.still(&gate.store);
+        if let Some(stat) = leaving.look(still, |_| known.dir)? {
+            is_here(gate, state, known.dir);
+            touch(&*gate.store.dir(known.dir)?, &stat)?;
             return Ok(Kept::Record(known.record.clone()));
         }
     }
     let Some(dir) = dir_of(gate, &state.user)? else {
         return Ok(Kept::Nothing);
     };
-    let node = gate.store.node_of(&dir)?;
-    come(gate, state, node);
+    let node = leaving.look(|| gate.store.node_of(&dir), |node| *node)?;
+    is_here(gate, state, node);
     let Some(file) = open_in(&dir)? else {
         return Ok(Kept::Nothing);
     };
     let stat = rustix::fs::fstat(&file)?;
     let kept = parse(file, gate.instance)?;
     if let Kept::Record(record) = &kept {
-        let read = Known {
+        let read = Remembered {
             dir: node,
             identity: identity(&stat),
             record: record.clone(),
@@ -73,12 +74,8 @@ pub fn read_as_used(gate: &Gate, state: &UserState) -> io::Result<Kept> {
     Ok(kept)
 }
 
-/// The user is here: his directory stays, and was used now.
-fn come(gate: &Gate, state: &UserState, dir: Node) {
-    let Ok(()) = gate
-        .store
-        .leaving()
-        .look(|| Ok::<_, Infallible>(()), |()| dir);
+/// The user is in his directory now.
+fn is_here(gate: &Gate, state: &UserState, dir: Node) {
     state.lies_in(dir);
     gate.store.usage().used(dir, Stamp::now());
 }

@@ -17,7 +17,7 @@ const MOST: usize = 1 << 14;
 
 /// A record that has been read.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct Remembered {
     /// The user's directory.
     pub(super) dir: Node,
     /// What the file was then.
@@ -28,16 +28,16 @@ pub(super) struct Read {
 
 /// What is remembered.
 #[derive(Debug, Default)]
-pub(super) struct Records(DashMap<User, Arc<Read>>);
+pub(super) struct Records(DashMap<User, Arc<Remembered>>);
 
 impl Records {
     /// What was read last of a user.
-    pub(super) fn get(&self, user: &User) -> Option<Arc<Read>> {
+    pub(super) fn get(&self, user: &User) -> Option<Arc<Remembered>> {
         self.0.get(user).map(|read| Arc::clone(&read))
     }
 
     /// Remembers what has been read.
-    pub(super) fn keep(&self, user: &User, read: Read) {
+    pub(super) fn keep(&self, user: &User, read: Remembered) {
         if self.0.len() >= MOST {
             self.0.clear();
         }
@@ -45,7 +45,7 @@ impl Records {
     }
 }
 
-impl Read {
+impl Remembered {
     /// The file's status, if it is the one that was read.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ mod world;
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 
@@ -497,6 +497,13 @@ fn who_comes_back_while_the_pass_looks_keeps_what_he_has() {
     world.everybody_goes_and_list_indexes_are_used_again();
 }
 
+/// Somebody is on host 0 for a moment.
+fn session(world: &mut World) {
+    for act in [Act::Login(0), Act::Logout(0)] {
+        world.act(act);
+    }
+}
+
 /// What was read of a record is remembered, and yet nothing but the file counts.
 #[test]
 fn a_record_that_has_gone_or_is_another_is_not_believed() {
@@ -511,11 +518,6 @@ fn a_record_that_has_gone_or_is_another_is_not_believed() {
     ];
     for spoil in spoil {
         let mut world = World::new(Rules::LINGERING);
-        let session = |world: &mut World| {
-            for act in [Act::Login(0), Act::Logout(0)] {
-                world.act(act);
-            }
-        };
         session(&mut world);
         session(&mut world);
         world.host(0).leave(".mark", "");
@@ -525,6 +527,19 @@ fn a_record_that_has_gone_or_is_another_is_not_believed() {
         session(&mut world);
         assert!(!world.host(0).has(".mark"), "it is believed");
     }
+}
+
+/// His record tells the next worker when he was here, within a minute.
+#[test]
+fn who_comes_all_the_time_is_known_to_have_been_here() {
+    let mut world = World::new(Rules::LINGERING);
+    session(&mut world);
+    let record = std::fs::File::open(world.host(0).record()).unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(120);
+    record.set_modified(long_ago).unwrap();
+    session(&mut world);
+    let told = record.metadata().unwrap().modified().unwrap();
+    assert!(told > long_ago + Duration::from_secs(60), "{told:?}");
 }
 
 /// The clock is set back: he was here later than now.
