@@ -149,10 +149,13 @@ impl Readers {
     }
 
     fn look_after(&self, requests: &OwnedFd) {
-        let (mut last, mut quiet) = (0, 0);
+        let (mut last, mut quiet, mut left) = (0, 0, false);
         let mut state = self.state.lock();
         while !state.ended {
-            if state.waiting == 0 && is_there(requests) {
+            let was_left = left;
+            left = state.waiting == 0 && is_there(requests);
+            // Once is chance: who serves may wait for its processor, and so would another.
+            if left && was_left {
                 self.call(&mut state);
             }
             quiet = match state.requests == last {
