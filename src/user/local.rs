@@ -46,9 +46,9 @@ pub fn read_as_used(gate: &Gate, state: &UserState) -> io::Result<Kept> {
     let leaving = gate.store.leaving();
     if let Some(known) = gate.records.get(&state.user) {
         let still = || known.still(&gate.store);
-        if let Some(stat) = leaving.look(still, |_| known.dir)? {
+        if let Some((dir, stat)) = leaving.look(still, |_| known.dir)? {
             is_here(gate, state, known.dir);
-            touch(&*gate.store.dir(known.dir)?, &stat)?;
+            touch(&*dir, &stat)?;
             return Ok(Kept::Record(known.record.clone()));
         }
     }
@@ -88,7 +88,10 @@ fn touch(dir: impl AsFd, record: &Stat) -> io::Result<()> {
             last_access: NOW,
             last_modification: NOW,
         };
-        rustix::fs::utimensat(dir, LASTHOST, &now, AtFlags::SYMLINK_NOFOLLOW)?;
+        match rustix::fs::utimensat(dir, LASTHOST, &now, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) | Err(Errno::NOENT) => {} // he has just removed it
+            Err(e) => return Err(e.into()),
+        }
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use rustix::fs::Stat;
 use super::local;
 use super::record::Record;
 use crate::index::lasthost::{Identity, LASTHOST};
+use crate::store::dirs::Dir;
 use crate::store::{Node, Store};
 use crate::template::User;
 
@@ -46,19 +47,19 @@ impl Records {
 }
 
 impl Remembered {
-    /// The file's status, if it is the one that was read.
+    /// The user's directory and the file's status, if it is the one that was read.
     ///
     /// # Errors
     /// As `fstatat(2)`.
-    pub(super) fn still(&self, store: &Store) -> io::Result<Option<Stat>> {
-        match store.dir(self.dir) {
-            Ok(dir) => {
-                let stat = local::look(&*dir, LASTHOST)?;
-                Ok(stat.filter(|stat| identity(stat) == self.identity))
-            }
-            Err(e) if e.raw_os_error() == Some(libc::ESTALE) => Ok(None),
-            Err(e) => Err(e),
-        }
+    pub(super) fn still(&self, store: &Store) -> io::Result<Option<(Arc<Dir>, Stat)>> {
+        let dir = match store.dir(self.dir) {
+            Ok(dir) => dir,
+            Err(e) if e.raw_os_error() == Some(libc::ESTALE) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let stat = local::look(&*dir, LASTHOST)?;
+        let same = stat.filter(|stat| identity(stat) == self.identity);
+        Ok(same.map(|stat| (dir, stat)))
     }
 }
 
