@@ -43,12 +43,12 @@ pub(super) fn dir_of(gate: &Gate, user: &User) -> io::Result<Option<OwnedFd>> {
 
 /// What we last accepted of the user, or word of his ghosts, as he is here now: that is noted.
 pub fn read_as_used(gate: &Gate, state: &UserState) -> io::Result<Kept> {
-    let leaving = gate.store.leaving();
+    let (leaving, now) = (gate.store.leaving(), Stamp::now());
     if let Some(known) = gate.records.get(&state.user) {
         let still = || known.still(&gate.store);
         if let Some((dir, stat)) = leaving.look(still, |_| known.dir)? {
-            is_here(gate, state, known.dir);
-            touch(&*dir, &stat)?;
+            is_here(gate, state, known.dir, now);
+            touch(&*dir, &stat, now)?;
             return Ok(Kept::Record(known.record.clone()));
         }
     }
@@ -56,7 +56,7 @@ pub fn read_as_used(gate: &Gate, state: &UserState) -> io::Result<Kept> {
         return Ok(Kept::Nothing);
     };
     let node = leaving.look(|| gate.store.node_of(&dir), |node| *node)?;
-    is_here(gate, state, node);
+    is_here(gate, state, node, now);
     let Some(file) = open_in(&dir)? else {
         return Ok(Kept::Nothing);
     };
@@ -69,21 +69,21 @@ pub fn read_as_used(gate: &Gate, state: &UserState) -> io::Result<Kept> {
             record: record.clone(),
         };
         gate.records.keep(&state.user, read);
-        touch(&dir, &stat)?;
+        touch(&dir, &stat, now)?;
     }
     Ok(kept)
 }
 
 /// The user is in his directory now.
-fn is_here(gate: &Gate, state: &UserState, dir: Node) {
+fn is_here(gate: &Gate, state: &UserState, dir: Node, now: Stamp) {
     state.lies_in(dir);
-    gate.store.usage().used(dir, Stamp::now());
+    gate.store.usage().used(dir, now);
 }
 
 /// The record's time is all that a later worker has of the user's last access. It is not written at every login.
-fn touch(dir: impl AsFd, record: &Stat) -> io::Result<()> {
+fn touch(dir: impl AsFd, record: &Stat, now: Stamp) -> io::Result<()> {
     let last = Stamp::of(record.st_mtime, record.st_mtime_nsec as i64);
-    if last < Stamp::now().before(TOUCH) {
+    if last < now.before(TOUCH) {
         let now = Timestamps {
             last_access: NOW,
             last_modification: NOW,
