@@ -18,6 +18,7 @@ mod logging;
 mod mountinfo;
 pub mod options;
 mod printable;
+mod ready;
 mod stats;
 pub mod store;
 pub mod supervise;

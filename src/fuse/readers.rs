@@ -11,7 +11,9 @@ use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
+
+use crate::ready;
 
 /// How often it is looked whether a request is there that nobody reads.
 const PERIOD: Duration = Duration::from_millis(25);
@@ -177,9 +179,7 @@ impl Readers {
 
 /// Whether a request is there. Where that cannot be told, as with a mount that has ended, there is something to be read too.
 fn is_there(requests: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(requests, PollFlags::IN)];
-    let looked = poll(&mut fds, Some(&Timespec::default()));
-    looked.is_err() || !fds[0].revents().is_empty()
+    ready::now(requests, PollFlags::IN).map_or(true, |told| !told.is_empty())
 }
 
 impl Drop for Turn<'_> {
@@ -201,6 +201,7 @@ mod tests {
     use std::sync::mpsc::{self, Receiver, Sender};
     use std::thread::{JoinHandle, ThreadId};
 
+    use rustix::event::{PollFd, Timespec, poll};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     const THREADS: usize = 4;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use fuser::{Session, SessionACL};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 
 use super::notify::Invalidator;
 use super::prune::Pruner;
@@ -22,6 +22,7 @@ use crate::index::lasthost::Instance;
 use crate::journal::{Entry, Journal};
 use crate::keep::{self, Cached};
 use crate::options::Config;
+use crate::ready;
 use crate::stats::{Cell, Stats};
 use crate::store::Store;
 use crate::user::gate::{Gate, Parts};
@@ -187,12 +188,7 @@ fn ended(
 
 /// Whether the mount of `dev_fuse` has ended. Asked without waiting: every request would wake who waits in `poll(2)` on `/dev/fuse`.
 pub fn is_unmounted(dev_fuse: &OwnedFd) -> bool {
-    let mut fds = [PollFd::new(dev_fuse, PollFlags::empty())];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::ERR)
+    ready::now(dev_fuse, PollFlags::empty()).is_ok_and(|told| told.contains(PollFlags::ERR))
 }
 
 pub(super) fn session_config() -> fuser::Config {

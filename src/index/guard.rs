@@ -5,10 +5,11 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 
 use crate::mountinfo::{self, Mount};
 use crate::options::IndexFs;
+use crate::ready;
 
 /// Types that `index_fs=network` accepts: those on which several hosts see the same files.
 const NETWORK: &[&str] = &[
@@ -102,16 +103,11 @@ impl MountTable {
 
 impl Table {
     fn refresh(&mut self) -> io::Result<()> {
-        let changed = {
-            let mut fds = [PollFd::new(&self.file, PollFlags::PRI)];
-            let now = rustix::event::Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
-            poll(&mut fds, Some(&now))?;
-            fds[0].revents().intersects(PollFlags::PRI | PollFlags::ERR)
-        };
-        if changed { self.read() } else { Ok(()) }
+        let told = ready::now(&self.file, PollFlags::PRI)?;
+        match told.intersects(PollFlags::PRI | PollFlags::ERR) {
+            true => self.read(),
+            false => Ok(()),
+        }
     }
 
     fn read(&mut self) -> io::Result<()> {

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::OnceLock;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::index::creds::Creds;
+use crate::ready;
 
 /// Room for nearly every `/proc/PID/{stat,status}`, bytes.
 const PROC_LEN: usize = 4096;
@@ -141,9 +142,7 @@ fn inode(pid: u32) -> io::Result<Option<u64>> {
         Err(Errno::SRCH) => return Ok(None),
         Err(e) => return Err(e.into()),
     };
-    let mut exited = [PollFd::new(&pidfd, PollFlags::IN)];
-    poll(&mut exited, Some(&Timespec::default()))?;
-    match exited[0].revents().is_empty() {
+    match ready::now(&pidfd, PollFlags::IN)?.is_empty() {
         true => Ok(Some(rustix::fs::fstat(&pidfd)?.st_ino)),
         false => Ok(None),
     }
