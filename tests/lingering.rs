@@ -209,7 +209,7 @@ fn a_session_for_whose_list_index_there_was_no_descriptor() {
     let before = a.mount.worker().expect("a worker");
     process::signal(before, Signal::KILL);
     let worker = eventually("the next worker, which has to look for each file", || {
-        let worker = a.mount.worker().filter(|worker| *worker != before)?;
+        let worker = a.mount.worker_after(before)?;
         rustix::fs::statvfs(a.mount.path()).ok()?; // it serves
         Some(worker)
     });

@@ -48,9 +48,7 @@ fn users(lab: &Lab, mount: &Mount, many: usize) -> Vec<Light> {
 fn kill_worker(mount: &Mount) {
     let worker = mount.worker().expect("a worker");
     process::signal(worker, Signal::KILL);
-    eventually("the next worker", || {
-        mount.worker().filter(|next| *next != worker)
-    });
+    eventually("the next worker", || mount.worker_after(worker));
 }
 
 #[test]

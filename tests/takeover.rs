@@ -555,16 +555,14 @@ fn the_supervisor_is_spared_when_memory_runs_out() {
         true => (-1000, 0),
         false => (oom_score_adj(own), oom_score_adj(own).max(0)),
     };
-    let mut before = None;
+    let mut before = 0;
     for _ in 0..2 {
-        let worker = eventually("there is another worker", || {
-            mount.worker().filter(|worker| Some(*worker) != before)
-        });
+        let worker = eventually("there is another worker", || mount.worker_after(before));
         eventually("it has said so", || {
             let scores = [supervisor, worker].map(oom_score_adj);
             (scores == [spared, usual]).then_some(())
         });
         process::signal(worker, Signal::KILL);
-        before = Some(worker);
+        before = worker;
     }
 }

@@ -153,9 +153,7 @@ fn who_was_here_longest_ago_goes_first() {
     }
     let worker = mount.worker().expect("a worker");
     process::signal(worker, Signal::KILL);
-    eventually("there is another worker", || {
-        mount.worker().filter(|now| *now != worker)
-    });
+    eventually("there is another worker", || mount.worker_after(worker));
     // He was here longest ago, and is now.
     all[11].session().expect("a session");
     let more = users(&lab, &mount, 12..19);

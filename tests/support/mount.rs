@@ -169,6 +169,11 @@ impl Mount {
         process::Family::of(supervisor).alive().next()
     }
 
+    /// Another than `before`, which was killed and is taken for alive until it has ended.
+    pub fn worker_after(&self, before: u32) -> Option<u32> {
+        self.worker().filter(|worker| *worker != before)
+    }
+
     /// What `listindexctl user` tells of a user.
     pub fn about(&self, user: &str) -> Option<serde_json::Value> {
         let mut tool = Command::new(tool());
