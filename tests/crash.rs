@@ -45,10 +45,12 @@ fn assert_nothing_left(site: &Site, user: &str, model: &mut Model, index: &Path)
 /// Mounts anew with a daemon that dies at `step`, and lets it come there by opening the user's log.
 /// Tells whether it came there.
 fn die_at(site: &mut Site, step: &str, user: &str) -> bool {
+    let before = site.mount.log().len();
     site.mount
         .remount(|options| options.env("LISTINDEXFS_CRASH_AT", step));
     let opened = site.open_log(user);
-    if opened.is_some() && !site.mount.has_died() {
+    let dies = format!("dies after step {step}");
+    if opened.is_some() && !site.mount.log()[before..].contains(&dies) {
         return false;
     }
     eventually("the daemon is dead", || site.mount.has_died().then_some(()));
