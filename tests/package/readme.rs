@@ -45,6 +45,7 @@ const NOT_RUN: &[(&str, &[&str])] = &[
         &[
             "LISTINDEXFS_MODEL=large scripts/test --release --test model",
             "LISTINDEXFS_MODEL=large scripts/test --release --test model -- --nocapture --test-threads=1",
+            "scripts/bench --only imap --contestants direct,listindexfs",
             "scripts/bench --only kills",
             "scripts/bench-nfs --chart docs/rpcs.svg",
             "scripts/bench-scale --no-wait",
