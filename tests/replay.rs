@@ -107,7 +107,7 @@ impl Dying {
 }
 
 /// A mount that is asked for a file of which every worker dies, in the way that its name tells. Gives the errno.
-fn asked_for(deadly: &str, kernel: Kernel) -> (Mount, Option<i32>, Lab) {
+fn asked_for(deadly: &str, kernel: Kernel) -> (Lab, Mount, Option<i32>) {
     let lab = Lab::new();
     let options = kernel
         .options(&lab)
@@ -117,7 +117,7 @@ fn asked_for(deadly: &str, kernel: Kernel) -> (Mount, Option<i32>, Lab) {
     let answer = fs::metadata(mount.path().join(deadly));
     let errno = answer.expect_err("an answer").raw_os_error();
     assert_eq!(text(&mount.path().join("other")), "one");
-    (mount, errno, lab)
+    (lab, mount, errno)
 }
 
 /// A request of which every worker dies is answered after the third, so that all others are served.
@@ -129,7 +129,7 @@ fn a_request_that_kills_every_worker_is_given_up(
     if lacks(&[ROOT, FUSE]) {
         return;
     }
-    let (mount, errno, _lab) = asked_for(deadly, kernel);
+    let (_lab, mount, errno) = asked_for(deadly, kernel);
     assert_eq!(errno, Some(libc::EIO));
     let log = mount.log();
     assert_eq!(log.matches("the worker has died").count(), 3, "{log}");
@@ -142,7 +142,7 @@ fn a_panic_kills_no_worker() {
     if lacks(&[ROOT, FUSE]) {
         return;
     }
-    let (mount, errno, _lab) = asked_for("panic", Kernel::Resends);
+    let (_lab, mount, errno) = asked_for("panic", Kernel::Resends);
     assert_eq!(errno, Some(libc::EIO));
     let log = mount.log();
     assert!(!log.contains("the worker has died"), "{log}");
