@@ -66,6 +66,24 @@ fn forgotten(mount: &Mount, from: usize) -> BTreeSet<u64> {
         .collect()
 }
 
+/// Each user's first session, one after the other. Gives the nodes that the kernel has come to know.
+fn come_and_go(users: &[Light]) -> BTreeSet<u64> {
+    let mut cached = BTreeSet::new();
+    for user in users {
+        let session = user.first().expect("a first session");
+        cached.extend(nodes(user));
+        drop(session);
+    }
+    cached
+}
+
+/// Waits until the kernel has told of all of them that it has forgotten them, from that place of the log on.
+fn are_given_back(mount: &Mount, from: usize, nodes: &BTreeSet<u64>) {
+    eventually("what is cached is given back", || {
+        forgotten(mount, from).is_superset(nodes).then_some(())
+    });
+}
+
 /// How many requests of this kind there have been of these nodes.
 fn asked(mount: &Mount, kind: &str, nodes: &BTreeSet<u64>) -> usize {
     let log = mount.log();
@@ -82,16 +100,9 @@ fn idle_users_cost_the_kernel_nothing() {
     let lab = Lab::new();
     let mount = hasty(&lab).mount();
     let users = users(&lab, &mount, 0..100);
-    let mut cached = BTreeSet::new();
-    for user in &users {
-        let session = user.first().expect("a first session");
-        cached.extend(nodes(user));
-        drop(session);
-    }
+    let cached = come_and_go(&users);
     assert_eq!(cached.len(), 300);
-    eventually("everything is given back", || {
-        forgotten(&mount, 0).is_superset(&cached).then_some(())
-    });
+    are_given_back(&mount, 0, &cached);
     for user in &users {
         user.again().expect("a later session");
     }
@@ -111,22 +122,11 @@ fn who_has_files_open_keeps_them() {
     // SAFETY: nobody shortens the file.
     let mapped = unsafe { memmap2::Mmap::map(&session.list) }.expect("mmap");
     let mine = nodes(open);
-    let are_given_back = |users: &[Light]| {
-        let mut cached = BTreeSet::new();
-        for user in users {
-            let session = user.first().expect("a session");
-            cached.extend(nodes(user));
-            drop(session);
-        }
-        eventually("the others are given back", || {
-            forgotten(&mount, 0).is_superset(&cached).then_some(())
-        });
-    };
-    let (first, others) = others.split_first().expect("others");
-    // Of what was given back before he had his files open the kernel has told then.
-    are_given_back(std::slice::from_ref(first));
+    // Once another is given back, the kernel has told of what was before he had his files open.
+    let (first, others) = others.split_at(1);
+    are_given_back(&mount, 0, &come_and_go(first));
     let from = mount.log().len();
-    are_given_back(others);
+    are_given_back(&mount, from, &come_and_go(others));
     let told = forgotten(&mount, from);
     assert!(mine.iter().all(|node| !told.contains(node)), "{told:?}");
     let mut bytes = Vec::new();
@@ -136,10 +136,7 @@ fn who_has_files_open_keeps_them() {
     assert_eq!(mapped[..], [b'x'; SIZE]);
     assert_eq!(nodes(open), mine);
     drop((session, mapped));
-    eventually("his are given back once they are closed", || {
-        let told = forgotten(&mount, from);
-        mine.iter().all(|node| told.contains(node)).then_some(())
-    });
+    are_given_back(&mount, from, &mine.into());
 }
 
 /// Users come and go while everything is given back all the time: each of their calls finds what it should, until so many times
@@ -256,12 +253,7 @@ fn the_next_worker_gives_back_too() {
     let mount = talking(&lab).env("LISTINDEXFS_IDLE_MS", "3000").mount();
     let users = users(&lab, &mount, 0..20);
     let mut open = Some(users[0].first().expect("a session"));
-    let mut cached = BTreeSet::new();
-    for user in &users[1..] {
-        let session = user.first().expect("a session");
-        cached.extend(nodes(user));
-        drop(session);
-    }
+    let cached = come_and_go(&users[1..]);
     let mine = nodes(&users[0]);
     process::signal(mount.worker().expect("a worker"), Signal::KILL);
     let session = users[1].again().expect("a session with the next worker");
@@ -272,9 +264,7 @@ fn the_next_worker_gives_back_too() {
         if nodes.contains(&mine[0]) {
             drop(open.take());
         }
-        eventually("what they had is given back", || {
-            forgotten(&mount, from).is_superset(&nodes).then_some(())
-        });
+        are_given_back(&mount, from, &nodes);
     }
 }
 
